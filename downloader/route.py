@@ -1,0 +1,54 @@
+"""THE ROUTE: which steps a job takes, as data. A new stage is one file in stages/ and one line here."""
+
+from dataclasses import dataclass
+
+from downloader.job import Options
+from downloader.states import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class RouteStep:
+    """One step of a route.
+
+    ``stage`` names its stream and pool. ``factory`` is dotted (``module:attribute``), so that a process loads only the
+    engine it runs. ``public`` is the stage that clients see while it runs; ``share`` how much of a job's progress
+    (in percent) it stands for. ``cpu_bound`` stages run one step per process.
+    """
+
+    stage: str
+    factory: str
+    needs: tuple[str, ...]
+    public: Stage
+    share: float
+    cpu_bound: bool = False
+
+
+ROUTE: dict[str, RouteStep] = {
+    "resolve": RouteStep("resolve", "stages.resolve:ResolveStage", (), Stage.EXTRACT, 2),
+    "fetch": RouteStep("fetch", "stages.fetch:FetchStage", ("resolve",), Stage.DOWNLOAD, 78),
+    "mux": RouteStep("mux", "stages.mux:MuxStage", ("resolve", "fetch"), Stage.MUX, 12, cpu_bound=True),
+    "publish": RouteStep("publish", "stages.publish:PublishStage", ("resolve", "mux"), Stage.MUX, 8),
+}
+"""Every step by name, in order."""
+
+LAST_STEP = "publish"
+
+
+def steps_for(_options: Options) -> dict[str, RouteStep]:
+    """The steps that a job with these options takes, in order. Today every job takes all of them."""
+    return ROUTE
+
+
+def stage_names() -> tuple[str, ...]:
+    """Every stage that has a pool, in the order of the route."""
+    return tuple(dict.fromkeys(step.stage for step in ROUTE.values()))
+
+
+def percent_window(name: str) -> tuple[float, float]:
+    """The part of a job's progress (percent from, percent to) that the step ``name`` covers; never reaches 100."""
+    start = 0.0
+    for step_name, step in ROUTE.items():
+        if step_name == name:
+            return start, min(start + step.share, 99.0)
+        start += step.share
+    return start, 99.0

@@ -1,0 +1,1 @@
+"""The processes: one pool per stage, and the janitor."""

@@ -1,0 +1,86 @@
+"""The stage contract: what a stage is given and what it gives back. A stage sees neither Redis nor Postgres."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from downloader.clock import Clock
+from downloader.config import Settings
+from downloader.job import Artifact, Job, Resolved, Sidecar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """Everything a stage may use for one step.
+
+    ``inputs`` are the outputs of the steps it needs, by step name, as JSON values: ``take`` reads one as a type.
+    ``work`` is ``DATA_DIR/jobs/<id>/``; files that belong to this attempt alone carry ``epoch`` in their name.
+    ``authorization`` is the caller's header, decrypted, or None. ``progress(done, total)`` (bytes, or any unit that
+    rises) may be called as often as one likes and costs nothing; ``check()`` raises Cancelled, LeaseLost or Draining,
+    is cheap, and must be called at least every half second. Both are safe from any thread.
+    ``reserve(bytes)`` sets disk aside for the job over all processes of the volume, replacing what it held; raises
+    NoRoomYet or InsufficientStorage. ``resolve_again(track)`` style calls are the stage's own business.
+    """
+
+    job: Job
+    name: str
+    epoch: int
+    attempt: int
+    inputs: Mapping[str, Any]
+    work: Path
+    settings: Settings
+    clock: Clock
+    authorization: str | None
+    progress: Callable[[int, int], None]
+    check: Callable[[], None]
+    reserve: Callable[[int], None]
+
+    def take(self, name: str, kind: type[T]) -> T:
+        """The outputs of step ``name`` as ``kind``; raises msgspec.ValidationError when they are none."""
+        return msgspec.convert(self.inputs[name], kind)
+
+
+class StepResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step achieved.
+
+    ``outputs`` (a Struct of downloader.handoff) is kept for the steps that need it. The rest, where it is not None,
+    goes to the job's row in the same transaction. ``reserve_bytes`` resizes the job's disk reservation from here on.
+    ``fields`` are figures for the step's log line, such as bytes moved.
+    """
+
+    outputs: msgspec.Struct
+    title: str | None = None
+    duration_ms: int | None = None
+    resolved: Resolved | None = None
+    warnings: tuple[str, ...] = ()
+    artifact: Artifact | None = None
+    sidecars: tuple[Sidecar, ...] = ()
+    total_bytes: int | None = None
+    reserve_bytes: int | None = None
+    fields: Mapping[str, int | float | str] = {}
+
+
+class Stage(Protocol):
+    """One kind of work. Built once per process by ``create(settings)``; ``run`` may be called from several threads."""
+
+    def run(self, step: StepContext) -> StepResult:
+        """Do the step.
+
+        Called by the runner after a claim, in a slot's own thread; may block, must call ``step.check()`` meanwhile.
+        Running it twice gives the same outputs. Raises errors of downloader.errors only; all else counts as a crash.
+        """
+
+    def close(self) -> None:
+        """End what the stage holds open. Called once, when the process drains."""
+
+
+class StageFactory(Protocol):
+    """What route.py's dotted string names."""
+
+    def __call__(self, settings: Settings) -> Stage:
+        """Build the stage; may import its engine, must not do I/O."""

@@ -1,0 +1,1 @@
+"""The gevent Flask frontend: HTTP in, SSE and artifacts out."""
