@@ -1,0 +1,1 @@
+"""Finished files: their names, and the stores that keep them (local disk, S3) behind one port."""
