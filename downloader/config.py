@@ -1,7 +1,8 @@
 """Settings: every variable, typed, read and validated once by the main of each process.
 
-Nothing else looks at the environment. Each field's metadata names its variables in order of precedence; for each ``NAME`` there is also ``NAME_FILE``, a path
-whose content is the value. Empty means unset. docs/operating.md lists them all; a test holds the two together.
+Nothing else looks at the environment. Each field's metadata names its variables in order of precedence; for each
+``NAME`` there is also ``NAME_FILE``, a path whose content is the value. Empty means unset. docs/operating.md lists
+them all; a test holds the two together.
 """
 
 import os

@@ -1,6 +1,7 @@
 """THE ROUTE: which steps a job takes, as data. A new stage is one file in stages/ and one line here."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from downloader.job import Options
 from downloader.states import Stage
@@ -12,7 +13,8 @@ class RouteStep:
 
     ``stage`` names its stream and pool. ``factory`` is dotted (``module:attribute``), so that a process loads only the
     engine it runs. ``public`` is the stage that clients see while it runs; ``share`` how much of a job's progress
-    (in percent) it stands for. ``cpu_bound`` stages run one step per process.
+    (in percent) it stands for. ``cpu_bound`` stages run one step per process. ``timing`` is the job's column that its
+    duration goes to.
     """
 
     stage: str
@@ -21,13 +23,18 @@ class RouteStep:
     public: Stage
     share: float
     cpu_bound: bool = False
+    timing: Literal["", "download_ms", "mux_ms", "upload_ms"] = ""
 
 
 ROUTE: dict[str, RouteStep] = {
     "resolve": RouteStep("resolve", "stages.resolve:ResolveStage", (), Stage.EXTRACT, 2),
-    "fetch": RouteStep("fetch", "stages.fetch:FetchStage", ("resolve",), Stage.DOWNLOAD, 78),
-    "mux": RouteStep("mux", "stages.mux:MuxStage", ("resolve", "fetch"), Stage.MUX, 12, cpu_bound=True),
-    "publish": RouteStep("publish", "stages.publish:PublishStage", ("resolve", "mux"), Stage.MUX, 8),
+    "fetch": RouteStep("fetch", "stages.fetch:FetchStage", ("resolve",), Stage.DOWNLOAD, 78, timing="download_ms"),
+    "mux": RouteStep(
+        "mux", "stages.mux:MuxStage", ("resolve", "fetch"), Stage.MUX, 12, cpu_bound=True, timing="mux_ms"
+    ),
+    "publish": RouteStep(
+        "publish", "stages.publish:PublishStage", ("resolve", "mux"), Stage.MUX, 8, timing="upload_ms"
+    ),
 }
 """Every step by name, in order."""
 

@@ -1,0 +1,40 @@
+"""Postgres, the truth: jobs, steps, reservations, workers. Values in, values out; SQL in the .sql files beside."""
+
+from downloader.store.database import Database
+from downloader.store.jobs import Entry, Jobs, NewJob, NotCancellable, Posted, QueueFull, StillRunning
+from downloader.store.migrate import migrate, pending
+from downloader.store.recovery import Backlog, Recovery
+from downloader.store.steps import Achieved, Claim, Finished, Lapsed, Outcome, Steps
+
+__all__ = [
+    "Achieved",
+    "Backlog",
+    "Claim",
+    "Database",
+    "Entry",
+    "Finished",
+    "Jobs",
+    "Lapsed",
+    "NewJob",
+    "NotCancellable",
+    "Outcome",
+    "Posted",
+    "QueueFull",
+    "Recovery",
+    "Steps",
+    "StillRunning",
+    "Store",
+    "migrate",
+    "pending",
+]
+
+
+class Store(Jobs, Steps, Recovery):
+    """Everything that is asked of Postgres, over one pool; each call is one round trip and thread-safe."""
+
+    def __init__(self, dsn: str, *, max_connections: int = 8) -> None:
+        super().__init__(Database(dsn, size=max_connections))
+
+    def close(self) -> None:
+        """Close the pool's idle connections."""
+        self.db.close()

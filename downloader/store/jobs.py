@@ -1,0 +1,152 @@
+"""What clients do: post, look, cancel, delete. Each method is one round trip."""
+
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from downloader.errors import DownloadError
+from downloader.job import Job, Options
+from downloader.route import steps_for
+from downloader.states import Status
+from downloader.store import rows
+from downloader.store.database import Database, named
+
+_SQL = named("jobs.sql")
+
+# 128 random bits: an id is all it takes to read a job, so it must not be guessed.
+_ID_BYTES = 16
+
+
+class QueueFull(DownloadError):
+    """As many unfinished jobs as may be."""
+
+    code = "queue_full"
+
+
+class NotCancellable(DownloadError):
+    """The job has ended already; ``job`` says how."""
+
+    code = "not_cancellable"
+
+    def __init__(self, job: Job) -> None:
+        super().__init__("The job has already ended.")
+        self.job = job
+
+
+class StillRunning(DownloadError):
+    """Only an ended job can be deleted."""
+
+    code = "running"
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A validated wish. ``authorization`` is sealed (see vault); ``cache_key`` says which jobs are equal."""
+
+    url: str
+    options: Options
+    cache_key: str
+    authorization: bytes | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a stream entry says: ids only."""
+
+    stage: str
+    job_id: str
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """The job that a post led to. ``cached``: it is done and stands. ``ready``: entries to add when it is new."""
+
+    id: str
+    cached: bool
+    created: bool
+    ready: tuple[Entry, ...] = ()
+
+
+class Jobs:
+    """Jobs as clients see them, over ``db``."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    def post(self, new: NewJob, *, limit: int) -> Posted:
+        """The unfinished or standing job equal to ``new``, or a new one unless ``limit`` are unfinished.
+
+        Posts in flight at the same moment may exceed the limit by their number. Raises QueueFull, StoreUnavailable.
+        """
+        route = steps_for(new.options)
+        values = {
+            "id": secrets.token_hex(_ID_BYTES),
+            "cache_key": new.cache_key,
+            "url": rows.as_text(new.url),
+            "options": rows.as_json(new.options),
+            "authorization": new.authorization,
+            "request_id": rows.as_text(new.request_id),
+            "limit": limit,
+            "steps": rows.as_json([{"name": n, "stage": s.stage, "needs": s.needs} for n, s in route.items()]),
+        }
+        # Empty-handed means full, or that an equal post committed after our snapshot: then the next look finds it.
+        for _ in range(3):
+            for row in self.db.rows(_SQL["post"], values):
+                ready = tuple(Entry(s.stage, row["id"], n) for n, s in route.items() if not s.needs)
+                created = row["created"]
+                return Posted(row["id"], row["status"] == Status.DONE, created, ready if created else ())
+        raise QueueFull("The queue is full; try again shortly.")
+
+    def job(self, job_id: str) -> Job | None:
+        """The job, or None."""
+        return next(map(rows.job, self.db.rows(_SQL["job"], {"id": job_id})), None)
+
+    def jobs(self, job_ids: Collection[str]) -> dict[str, Job]:
+        """Those of the jobs that exist, by id."""
+        found = self.db.rows(_SQL["jobs"], {"ids": list(job_ids)}) if job_ids else []
+        return {row["id"]: rows.job(row) for row in found}
+
+    def list_jobs(self, limit: int = 50, status: str = "") -> list[Job]:
+        """The newest jobs, of one status or of all."""
+        return [rows.job(row) for row in self.db.rows(_SQL["recent"], {"limit": limit, "status": status})]
+
+    def cancel(self, job_id: str) -> Job | None:
+        """End the job as cancelled; None when there is none. Raises NotCancellable when it has ended already."""
+        for row in self.db.rows(_SQL["cancel"], {"id": job_id}):
+            return rows.job(row)
+        job = self.job(job_id)
+        if job is not None:
+            raise NotCancellable(job)
+        return None
+
+    def delete(self, job_id: str) -> Job | None:
+        """Delete an ended job's row; the row as it was, for its files' sake. Raises StillRunning."""
+        for row in self.db.rows(_SQL["delete"], {"id": job_id}):
+            return rows.job(row)
+        if self.job(job_id) is not None:
+            raise StillRunning("The job is still running; cancel it first.")
+        return None
+
+    def artifact_missing(self, job_id: str, locator: str) -> None:
+        """Note that the artifact at ``locator`` is gone: the next equal post downloads anew."""
+        self.db.rows(_SQL["artifact_missing"] + " RETURNING id", {"id": job_id, "locator": locator})
+
+    def expired_artifacts(self, limit: int = 100) -> list[Job]:
+        """Done jobs whose artifact is past its time but not yet removed."""
+        return [rows.job(row) for row in self.db.rows(_SQL["expired_artifacts"], {"limit": limit})]
+
+    def unfinished_of(self, job_ids: Collection[str]) -> set[str]:
+        """Those of the jobs whose work folder is still needed."""
+        found = self.db.rows(_SQL["unfinished_of"], {"ids": list(job_ids)}) if job_ids else []
+        return {row["id"] for row in found}
+
+    def standing_of(self, job_ids: Collection[str]) -> set[str]:
+        """Those of the jobs that may have something in the artifact store."""
+        found = self.db.rows(_SQL["standing_of"], {"ids": list(job_ids)}) if job_ids else []
+        return {row["id"] for row in found}
+
+    def ping(self) -> None:
+        """Raise StoreUnavailable when Postgres is away."""
+        self.db.rows(_SQL["ping"])

@@ -1,0 +1,56 @@
+"""What the janitor and the supervisors do: find what stands still and let it move."""
+
+from dataclasses import dataclass
+
+from downloader.store.database import Database, named
+from downloader.store.jobs import Entry
+from downloader.store.steps import Lapsed
+
+_SQL = named("steps.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """A stage's queue: steps ready, steps running, and the age of the oldest ready one in seconds."""
+
+    ready: int
+    running: int
+    oldest: float
+
+
+class Recovery:
+    """Steps as the janitor sees them, over ``db``."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    def lapsed(self, worker: str = "") -> list[Lapsed]:
+        """Running steps whose lease ran out or, where ``worker`` names a dead process, all that it ran."""
+        return [
+            Lapsed(Entry(row["stage"], row["job_id"], row["name"]), row["epoch"], row["crashes"], row["worker"])
+            for row in self.db.rows(_SQL["lapsed"], {"worker": worker})
+        ]
+
+    def due(self, stage: str, grace: float, limit: int = 100_000) -> list[Entry]:
+        """Steps of ``stage`` that have been ready for ``grace`` seconds, oldest first."""
+        found = self.db.rows(_SQL["due"], {"stage": stage, "grace": grace, "limit": limit})
+        return [Entry(row["stage"], row["job_id"], row["name"]) for row in found]
+
+    def due_counts(self, grace: float) -> dict[str, int]:
+        """How many steps have been ready for ``grace`` seconds, per stage."""
+        return {row["stage"]: row["due"] for row in self.db.rows(_SQL["due_counts"], {"grace": grace})}
+
+    def unblock(self) -> None:
+        """Make ready what waits although all it needs is done."""
+        self.db.rows(_SQL["unblock"] + " RETURNING name")
+
+    def forget_workers(self) -> None:
+        """Drop the rows of processes not heard of for an hour."""
+        self.db.rows(_SQL["forget_workers"] + " RETURNING id")
+
+    def backlog(self) -> dict[str, Backlog]:
+        """Every stage's queue."""
+        return {
+            row["stage"]: Backlog(row["ready"], row["running"], float(row["oldest"]))
+            for row in self.db.rows(_SQL["backlog"])
+        }

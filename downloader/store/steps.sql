@@ -1,0 +1,210 @@
+-- What stages do to steps. Every write of a worker names the epoch that it claimed and counts its rows.
+
+-- name: claim
+-- One guarded UPDATE raises the epoch. A worker may claim anew what it claimed before an answer was lost. The job
+-- starts running with its first step. Need not be durable: a lost claim is a step that is ready again.
+SET LOCAL synchronous_commit = off;
+WITH job AS (
+    SELECT id FROM downloader_jobs WHERE id = %(job_id)s AND status IN ('queued', 'running') FOR UPDATE
+), step AS (
+    UPDATE downloader_steps s
+       SET state = 'running', epoch = s.epoch + 1, attempts = s.attempts + 1, worker = %(worker)s,
+           lease_until = now() + %(lease)s * interval '1 second', started_at = now()
+      FROM job
+     WHERE s.job_id = job.id AND s.name = %(name)s AND s.stage = %(stage)s
+       AND (s.state = 'ready' AND s.ready_at <= now() OR s.state = 'running' AND s.worker = %(worker)s)
+    RETURNING s.*
+), started AS (
+    UPDATE downloader_jobs j
+       SET status = 'running', stage = %(public)s, started_at = coalesce(j.started_at, now()), updated_at = now()
+      FROM step WHERE j.id = step.job_id
+    RETURNING j.*
+)
+SELECT started.*, step.epoch, step.attempts, step.crashes, step.retries,
+       extract(epoch FROM now() - step.ready_at) AS waited,
+       (SELECT jsonb_object_agg(n.name, n.outputs) FROM downloader_steps n
+         WHERE n.job_id = step.job_id AND n.name = ANY(step.needs)) AS inputs
+  FROM step, started
+
+-- name: finish
+-- The result, the public stage and the next steps' readiness in one transaction, durable. The job's lock is taken by
+-- a statement of its own, so that the next one sees what a sibling finished meanwhile.
+SELECT FROM downloader_jobs WHERE id = %(job_id)s FOR UPDATE;
+WITH step AS (
+    UPDATE downloader_steps
+       SET state = 'done', outputs = %(outputs)s, worker = NULL, lease_until = NULL, finished_at = now(),
+           error = NULL, error_code = NULL
+     WHERE job_id = %(job_id)s AND name = %(name)s AND epoch = %(epoch)s AND state = 'running'
+       AND EXISTS (SELECT FROM downloader_jobs WHERE id = %(job_id)s AND status = 'running')
+    RETURNING job_id, name, started_at
+), next AS (
+    UPDATE downloader_steps w
+       SET state = 'ready', ready_at = now()
+      FROM step
+     WHERE w.job_id = step.job_id AND w.state = 'waiting' AND step.name = ANY(w.needs)
+       AND NOT EXISTS (SELECT FROM downloader_steps n
+                        WHERE n.job_id = w.job_id AND n.name = ANY(w.needs) AND n.name <> step.name
+                          AND n.state <> 'done')
+    RETURNING w.job_id, w.name, w.stage
+), last AS (
+    SELECT step.*, NOT EXISTS (SELECT FROM downloader_steps n
+                                WHERE n.job_id = step.job_id AND n.name <> step.name AND n.state <> 'done') AS ended,
+           extract(epoch FROM now() - step.started_at) * 1000 AS ms
+      FROM step
+), job AS (
+    UPDATE downloader_jobs j
+       SET status = CASE WHEN ended THEN 'done' ELSE j.status END,
+           stage = CASE WHEN ended THEN 'done' ELSE j.stage END,
+           finished_at = CASE WHEN ended THEN now() END,
+           total_ms = CASE WHEN ended THEN extract(epoch FROM now() - j.queued_at) * 1000 END,
+           sealed_authorization = CASE WHEN ended THEN NULL ELSE j.sealed_authorization END,
+           progress_percent = CASE WHEN ended THEN 100 ELSE greatest(j.progress_percent, %(percent)s) END,
+           total_bytes = coalesce(%(total_bytes)s, j.total_bytes),
+           downloaded_bytes = coalesce(%(total_bytes)s, j.downloaded_bytes),
+           title = coalesce(%(title)s, j.title),
+           duration_ms = coalesce(%(duration_ms)s, j.duration_ms),
+           resolved = coalesce(%(resolved)s::jsonb, j.resolved),
+           warnings = j.warnings || %(warnings)s::jsonb,
+           sidecars = coalesce(%(sidecars)s::jsonb, j.sidecars),
+           artifact = coalesce(%(artifact)s, j.artifact),
+           storage = coalesce(%(storage)s, j.storage),
+           artifact_name = coalesce(%(artifact_name)s, j.artifact_name),
+           artifact_size = coalesce(%(artifact_size)s, j.artifact_size),
+           artifact_type = coalesce(%(artifact_type)s, j.artifact_type),
+           artifact_digest = coalesce(%(artifact_digest)s, j.artifact_digest),
+           artifact_expires_at = coalesce(%(artifact_expires_at)s, j.artifact_expires_at),
+           download_ms = CASE WHEN %(timing)s = 'download_ms' THEN ms ELSE j.download_ms END,
+           mux_ms = CASE WHEN %(timing)s = 'mux_ms' THEN ms ELSE j.mux_ms END,
+           upload_ms = CASE WHEN %(timing)s = 'upload_ms' THEN ms ELSE j.upload_ms END,
+           updated_at = now()
+      FROM last WHERE j.id = last.job_id
+), gone AS (
+    DELETE FROM downloader_reservations r USING last
+     WHERE r.job_id = last.job_id AND (last.ended OR %(reserve)s::bigint = 0)
+), resized AS (
+    UPDATE downloader_reservations r SET bytes = least(r.bytes, %(reserve)s::bigint)
+      FROM last WHERE r.job_id = last.job_id AND NOT last.ended AND %(reserve)s::bigint > 0
+)
+SELECT last.ended, next.name, next.stage FROM last LEFT JOIN next ON true
+
+-- name: outcome
+-- What became of a claim: for answers that were lost, and entries that come again. Ready steps of the job come along.
+SELECT j.status, j.error_code, s.state, s.epoch, s.stage AS own_stage, r.name, r.stage
+  FROM downloader_jobs j
+  JOIN downloader_steps s ON s.job_id = j.id AND s.name = %(name)s
+  LEFT JOIN downloader_steps r ON r.job_id = j.id AND r.state = 'ready' AND r.ready_at <= now()
+ WHERE j.id = %(job_id)s
+
+-- name: fail
+-- The end of the job with this step. Everything that has not ended is cancelled with it.
+SELECT FROM downloader_jobs WHERE id = %(job_id)s FOR UPDATE;
+WITH step AS (
+    UPDATE downloader_steps
+       SET state = 'failed', worker = NULL, lease_until = NULL, finished_at = now(),
+           crashes = crashes + %(crashes)s, error = %(error)s, error_code = %(error_code)s
+     WHERE job_id = %(job_id)s AND name = %(name)s AND epoch = %(epoch)s AND state = 'running'
+       AND (NOT %(expired_only)s OR lease_until < now())
+    RETURNING job_id, name
+), others AS (
+    UPDATE downloader_steps s
+       SET state = 'cancelled', worker = NULL, lease_until = NULL, finished_at = now()
+      FROM step WHERE s.job_id = step.job_id AND s.name <> step.name AND s.state IN ('waiting', 'ready', 'running')
+), job AS (
+    UPDATE downloader_jobs j
+       SET status = 'failed', error = %(error)s, error_code = %(error_code)s, finished_at = now(),
+           total_ms = extract(epoch FROM now() - queued_at) * 1000, sealed_authorization = NULL, updated_at = now()
+      FROM step WHERE j.id = step.job_id AND j.status = 'running'
+), gone AS (
+    DELETE FROM downloader_reservations r USING step WHERE r.job_id = step.job_id
+)
+SELECT name FROM step
+
+-- name: give_back
+-- Ready again: handed back at a drain, tried again after a pause, or taken from the dead.
+UPDATE downloader_steps
+   SET state = 'ready', ready_at = now() + %(delay)s * interval '1 second', worker = NULL, lease_until = NULL,
+       crashes = crashes + %(crashes)s, retries = retries + %(retries)s, error = %(error)s, error_code = %(error_code)s
+ WHERE job_id = %(job_id)s AND name = %(name)s AND epoch = %(epoch)s AND state = 'running'
+   AND (NOT %(expired_only)s OR lease_until < now())
+RETURNING job_id, name, stage
+
+-- name: beat
+-- Lengthen the leases that are still ours. Need not be durable.
+SET LOCAL synchronous_commit = off;
+UPDATE downloader_steps s
+   SET lease_until = now() + %(lease)s * interval '1 second'
+  FROM unnest(%(job_ids)s::text[], %(names)s::text[], %(epochs)s::int[]) AS held (job_id, name, epoch)
+ WHERE s.job_id = held.job_id AND s.name = held.name AND s.epoch = held.epoch AND s.state = 'running'
+RETURNING s.job_id, s.name, s.epoch
+
+-- name: held
+-- Which of these claims still hold; of the others, whether the job was ended.
+SELECT h.job_id, h.name, h.epoch, coalesce(s.state = 'running' AND s.epoch = h.epoch, false) AS holds, j.error_code
+  FROM unnest(%(job_ids)s::text[], %(names)s::text[], %(epochs)s::int[]) AS h (job_id, name, epoch)
+  LEFT JOIN downloader_steps s ON s.job_id = h.job_id AND s.name = h.name
+  LEFT JOIN downloader_jobs j ON j.id = h.job_id
+
+-- name: here
+SET LOCAL synchronous_commit = off;
+INSERT INTO downloader_workers (id, stage, slots, seen_at) VALUES (%(id)s, %(stage)s, %(slots)s, now())
+ON CONFLICT (id) DO UPDATE SET seen_at = now(), slots = excluded.slots
+
+-- name: leave
+DELETE FROM downloader_workers WHERE id = %(id)s
+
+-- name: workers
+SELECT stage, sum(slots)::int AS slots FROM downloader_workers
+ WHERE seen_at > now() - %(age)s * interval '1 second' GROUP BY stage
+
+-- name: forget_workers
+DELETE FROM downloader_workers WHERE seen_at < now() - interval '1 hour'
+
+-- name: backlog
+-- Per stage: steps that wait for a slot, and how long the oldest has (seconds); steps that run.
+SELECT stage, count(*) FILTER (WHERE state = 'ready') AS ready, count(*) FILTER (WHERE state = 'running') AS running,
+       coalesce(max(extract(epoch FROM now() - ready_at)) FILTER (WHERE state = 'ready'), 0) AS oldest
+  FROM downloader_steps WHERE state IN ('ready', 'running') GROUP BY stage
+
+-- name: due
+-- Ready steps that have been so for a moment, oldest first.
+SELECT job_id, name, stage FROM downloader_steps
+ WHERE state = 'ready' AND stage = %(stage)s AND ready_at <= now() - %(grace)s * interval '1 second'
+ ORDER BY ready_at LIMIT %(limit)s
+
+-- name: due_counts
+SELECT stage, count(*) AS due FROM downloader_steps
+ WHERE state = 'ready' AND ready_at <= now() - %(grace)s * interval '1 second' GROUP BY stage
+
+-- name: lapsed
+-- Running steps whose lease ran out, or whose worker is known to be dead.
+SELECT job_id, name, stage, epoch, crashes, worker, lease_until < now() AS expired FROM downloader_steps
+ WHERE state = 'running'
+   AND (%(worker)s = '' AND lease_until < now() OR %(worker)s <> '' AND starts_with(worker, %(worker)s || '/'))
+
+-- name: unblock
+-- Steps that wait although all they need is done: cannot be, and is mended all the same.
+UPDATE downloader_steps w SET state = 'ready', ready_at = now()
+ WHERE w.state = 'waiting'
+   AND NOT EXISTS (SELECT FROM downloader_steps n
+                    WHERE n.job_id = w.job_id AND n.name = ANY(w.needs) AND n.state <> 'done')
+   AND EXISTS (SELECT FROM downloader_jobs j WHERE j.id = w.job_id AND j.status IN ('queued', 'running'))
+
+-- name: reserve
+-- Serialized per volume; the row is there when the bytes fit beside everybody else's. Always one row: who else holds
+-- how much, so that the caller can tell "not yet" from "never".
+SELECT pg_advisory_xact_lock(hashtext('downloader volume ' || %(volume)s));
+WITH others AS (
+    SELECT coalesce(sum(bytes), 0) AS bytes FROM downloader_reservations
+     WHERE volume = %(volume)s AND job_id <> %(job_id)s
+), made AS (
+    INSERT INTO downloader_reservations (job_id, volume, bytes)
+    SELECT j.id, %(volume)s, %(bytes)s FROM downloader_jobs j, others
+     WHERE j.id = %(job_id)s AND j.status = 'running'
+       AND %(free)s::bigint - others.bytes - %(minimum)s::bigint >= %(bytes)s::bigint
+    ON CONFLICT (job_id) DO UPDATE SET volume = excluded.volume, bytes = excluded.bytes
+    RETURNING 1
+)
+SELECT EXISTS (SELECT FROM made) AS made, others.bytes::bigint AS others FROM others
+
+-- name: reserved
+SELECT coalesce(sum(bytes), 0)::bigint AS bytes FROM downloader_reservations WHERE volume = %(volume)s
