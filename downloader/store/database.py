@@ -2,6 +2,7 @@
 
 import queue
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any
 
@@ -14,7 +15,7 @@ from downloader.errors import StoreUnavailable
 Row = dict[str, Any]
 
 # A server that vanished without a word (half-open TCP) is noticed within about ten seconds.
-_CONNECT = {
+_CONNECT: dict[str, Any] = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -108,10 +109,8 @@ def named(file: str) -> dict[str, str]:
 
 
 def _close(connection: Any) -> None:
-    try:
+    with suppress(psycopg2.Error):
         connection.close()
-    except psycopg2.Error:
-        pass
 
 
 def _first_line(error: BaseException) -> str:

@@ -116,7 +116,7 @@ class Steps:
         return None
 
     def finish(self, claim: Claim, result: Achieved, *, timing: str, percent: float) -> Finished | None:
-        """Commit a step's result; None when the claim does not hold any more. May be called again after a lost answer."""
+        """Commit a step's result; None when the claim holds no more. May be called again after a lost answer."""
         artifact = result.artifact
         values = {
             **_key(claim),

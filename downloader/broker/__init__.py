@@ -1,0 +1,73 @@
+"""Redis, the hint: the stages' streams and live progress. Losing all of it costs seconds, never a job."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from downloader.broker import live
+from downloader.broker.client import connect, translated
+from downloader.broker.streams import BLOCK_SECONDS, GROUP, Delivery, Streams, entry_fields
+from downloader.errors import BrokerUnavailable
+from downloader.job import Progress
+from downloader.store.jobs import Entry
+
+__all__ = ["BLOCK_SECONDS", "GROUP", "Broker", "Delivery"]
+
+
+class Broker(Streams):
+    """Streams and live progress under one prefix; thread-safe."""
+
+    def __init__(self, url: str, prefix: str, *, snapshot_ttl: int = 600) -> None:
+        super().__init__(url, prefix)
+        self._url = url
+        self._ttl = snapshot_ttl
+
+    def settle(self, done: Delivery, *, add: Sequence[Entry] = (), ended: bool = False) -> None:
+        """After a commit: add what is ready now, acknowledge ``done``, tell the job's watchers. One round trip.
+
+        In this order: a crash in between leaves an entry too many, never one too few.
+        """
+        job_id = done.entry.job_id
+        key = self.key(done.entry.stage)
+        with translated(), self._commands.pipeline(transaction=False) as pipe:
+            for entry in add:
+                pipe.xadd(self.key(entry.stage), entry_fields(entry))
+            if done.message_id:
+                pipe.xack(key, GROUP, done.message_id)
+                pipe.xdel(key, done.message_id)
+            if ended:
+                pipe.delete(live.snapshot_key(self._prefix, job_id))
+            pipe.publish(live.channel(self._prefix, job_id), live.CHANGED)
+            # A group that is gone (NOGROUP) is no reason to lose the rest of the pipeline.
+            pipe.execute(raise_on_error=False)
+
+    def announce(self, job_id: str) -> None:
+        """Tell the watchers of a job that its row changed."""
+        with translated():
+            self._commands.publish(live.channel(self._prefix, job_id), live.CHANGED)
+
+    def publish(self, progress: Mapping[str, Progress]) -> None:
+        """Publish the progress of jobs (by id) and keep it as their snapshots, in one round trip."""
+        with translated(), self._commands.pipeline(transaction=False) as pipe:
+            for job_id, value in progress.items():
+                pipe.set(live.snapshot_key(self._prefix, job_id), msgspec.json.encode(value), ex=self._ttl)
+                pipe.publish(live.channel(self._prefix, job_id), live.progress_message(value))
+            pipe.execute()
+
+    def snapshot(self, job_id: str) -> Progress | None:
+        """The latest progress of a job, or None; None also when Redis is away, for it is only a hint."""
+        try:
+            with translated():
+                found = self._commands.get(live.snapshot_key(self._prefix, job_id))
+            return msgspec.json.decode(found, type=Progress) if found else None
+        except (BrokerUnavailable, msgspec.MsgspecError):
+            return None
+
+    def channel(self, job_id: str) -> str:
+        """The channel that a job's messages come on."""
+        return live.channel(self._prefix, job_id)
+
+    def pubsub(self) -> Any:
+        """A redis-py PubSub on a connection of its own, for the one subscriber of a web process."""
+        return connect(self._url, timeout=20.0).pubsub(ignore_subscribe_messages=True)
