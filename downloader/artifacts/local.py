@@ -1,0 +1,172 @@
+"""Artifacts on local disk: ``DATA_DIR/artifacts/<job id>/<name>``.
+
+On one volume a publish is a hard link to the work file: atomic, refused by the kernel when the name is taken, and free
+of copying whatever the size. The work file stays (and shares the bytes) until the job's work folder goes.
+"""
+
+import os
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+from downloader import disk, errors
+from downloader.artifacts import files, folders
+from downloader.artifacts.port import ArtifactInfo, Check, Progress, Publication, Stored, Sweep, Swept
+from downloader.config import Settings
+from downloader.job import Artifact
+
+PART_ENDING: Final = ".part"
+_MAX_NAME: Final = 244  # bytes, which leaves an epoch its place before it
+
+
+class LocalStore:
+    """An ArtifactStore on a file system."""
+
+    kind: Final[Literal["local"]] = "local"
+
+    def __init__(self, settings: Settings) -> None:
+        self._data = settings.data_dir.absolute()
+        self._root = settings.artifacts_dir.absolute()
+
+    def put(self, source: Path, publication: Publication, *, progress: Progress, check: Check) -> Artifact:
+        """See ArtifactStore. On one volume it takes a flush of the file and of its folder, and no copy."""
+        if not _is_name(publication.name):
+            raise ValueError("not a file's name")
+        size = 0
+        try:
+            size = source.stat().st_size
+            files.flush_checked(source, check)
+            folder = self._folder(publication.job_id)
+            # The second name is for a file that differs from one which stands: that one may be a newer step's.
+            for name in (publication.name, f"{publication.epoch}-{publication.name}"):
+                target = folder / name
+                if _publish(source, target, publication.epoch, progress, check):
+                    break
+            else:
+                raise errors.StorageFailed("Another file has the artifact's name.")
+            files.flush(folder)
+        except OSError as error:
+            raise disk.failure(error, self._root, required=size) from error
+        progress(size, size)
+        return Artifact(
+            storage="local",
+            locator=str(target.relative_to(self._data)),
+            name=publication.name,
+            size=size,
+            content_type=publication.content_type,
+        )
+
+    def head(self, artifact: Stored) -> ArtifactInfo | None:
+        """See ArtifactStore; local artifacts carry no digest."""
+        path = self.locate(artifact)
+        try:
+            found = path.stat() if path else None
+        except FileNotFoundError:
+            found = None
+        if found is None:
+            return None
+        return ArtifactInfo(size=found.st_size, digest="", modified=datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def locate(self, artifact: Stored, *, inline: bool = False) -> Path | None:  # noqa: ARG002 - of a URL alone
+        """See ArtifactStore. Also takes locators of older services: absolute, or relative to where those ran."""
+        try:
+            inside = self._inside(artifact.locator)
+            return inside if inside and stat.S_ISREG(inside.lstat().st_mode) else None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise disk.failure(error, self._root) from error
+
+    def delete(self, artifact: Stored) -> int:
+        """See ArtifactStore."""
+        path = self.locate(artifact)
+        return files.remove(path) if path else 0
+
+    def delete_job(self, job_id: str) -> int:
+        """See ArtifactStore."""
+        return folders.remove(self._root / job_id) if folders.JOB_ID.fullmatch(job_id) else 0
+
+    def sweep(self, sweep: Sweep) -> Swept:
+        """See ArtifactStore."""
+        gone = folders.sweep_folders(self._root, sweep.keep, dry_run=sweep.dry_run)
+        parts = freed = 0
+        for ids in folders.batches(folders.job_ids(self._root)):
+            running = set(sweep.running(ids))
+            for job_id in ids:
+                found = [] if job_id in running else self._old_parts(job_id, sweep.parts_before)
+                parts += len(found)
+                freed += sum(files.remove(part, dry_run=sweep.dry_run) for part in found)
+        return Swept(jobs=gone.jobs, parts=parts, bytes_freed=gone.bytes_freed + freed)
+
+    def health(self) -> None:
+        """See ArtifactStore."""
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk.failure(error, self._root) from error
+        if not os.access(self._root, os.W_OK | os.X_OK):
+            raise errors.StorageRefused("The artifacts folder cannot be written.")
+
+    def close(self) -> None:
+        """See ArtifactStore; there is nothing to end."""
+
+    def _folder(self, job_id: str) -> Path:
+        if not folders.JOB_ID.fullmatch(job_id):
+            raise ValueError("not a job's id")
+        folder = self._root / job_id
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            files.flush(self._root)
+        return folder
+
+    def _inside(self, locator: str) -> Path | None:
+        """The path of ``locator`` when it lies in a job's folder of ours and no part of it is a link."""
+        parts = Path(locator).parts
+        if "\0" in locator or ".." in parts or self._root.name not in parts:
+            return None
+        # Whatever the data folder was called when the row was written: what follows "artifacts" is ours.
+        start = len(parts) - parts[::-1].index(self._root.name)
+        tail = parts[start:]
+        if len(tail) < 2 or not folders.JOB_ID.fullmatch(tail[0]):  # noqa: PLR2004 - a job's id and a name
+            return None
+        path = self._root.joinpath(*tail)
+        return path if path.resolve() == self._root.resolve().joinpath(*tail) else None
+
+    def _old_parts(self, job_id: str, before: datetime) -> list[Path]:
+        found = []
+        for part in (self._root / job_id).glob(f".*{PART_ENDING}"):
+            try:
+                if part.stat(follow_symlinks=False).st_mtime < before.timestamp():
+                    found.append(part)
+            except FileNotFoundError:
+                continue
+        return found
+
+
+def _publish(source: Path, target: Path, epoch: int, progress: Progress, check: Check) -> bool:
+    """Make ``target`` the file ``source``; False when another file stands there."""
+    check()
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return files.same(source, target, check)
+    except OSError as error:
+        if error.errno not in files.NO_LINK:
+            raise
+    else:
+        return True
+    if os.path.lexists(target):
+        return files.same(source, target, check)
+    part = target.with_name(f".{epoch}{PART_ENDING}")
+    try:
+        files.copy(source, part, progress, check)
+        check()
+        return files.place(part, target) or files.same(source, target, check)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _is_name(name: str) -> bool:
+    """True for what may stand in a job's folder: one part of a path, not hidden, short enough."""
+    return bool(name) and not name.startswith(".") and not set(name) & set("/\0") and len(name.encode()) <= _MAX_NAME

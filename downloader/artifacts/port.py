@@ -1,0 +1,118 @@
+"""The port that every artifact store stands behind, and the values that cross it.
+
+An artifact is addressed by its ``locator`` alone, which never changes once a row holds it. A store writes under
+``artifacts/<job id>/`` and nowhere else; whether an artifact exists for clients is for the job's row to say.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from downloader.job import Artifact, Sidecar
+
+Stored = Artifact | Sidecar
+"""What stands in a store: both kinds carry locator, name, content type and size."""
+
+Select = Callable[[Sequence[str]], Collection[str]]
+"""Of the job ids given, those for which something holds; asked after files were listed, a few hundred at a time."""
+
+Progress = Callable[[int, int], None]
+Check = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """One file to publish: ``name`` as clients will see it, ``epoch`` of the step that publishes."""
+
+    job_id: str
+    name: str
+    content_type: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactInfo:
+    """What the store itself knows: size in bytes, hex SHA-256 or empty, time of last change (aware, UTC)."""
+
+    size: int
+    digest: str
+    modified: datetime
+
+
+class PresignedUrl(NamedTuple):
+    """A URL that serves an artifact for a while. A secret: never log it.
+
+    ``internal``: signed for an endpoint that only this deployment reaches, so whoever relays the answer must fetch it
+    (the header ``X-TypeType-Artifact-Proxy: 1``).
+    """
+
+    url: str
+    internal: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """What may stay, by the database's state.
+
+    ``keep`` names the jobs whose files stay; ``running`` those with a step under way, whose unfinished parts are never
+    touched. Other unfinished parts go when they were begun before ``parts_before``. A dry run only counts.
+    """
+
+    keep: Select
+    running: Select
+    parts_before: datetime
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What a sweep removed (or would): jobs' folders, unfinished parts or uploads, and the bytes of both."""
+
+    jobs: int = 0
+    parts: int = 0
+    bytes_freed: int = 0
+
+
+class ArtifactStore(Protocol):
+    """Where finished files live. Methods block, may be called from several threads, and raise errors of ours only."""
+
+    @property
+    def kind(self) -> Literal["local", "s3"]:
+        """What ``Artifact.storage`` says of its artifacts."""
+
+    def put(self, source: Path, publication: Publication, *, progress: Progress, check: Check) -> Artifact:
+        """Publish ``source`` and return its artifact (without ``expires_at``); ``source`` stays where it is.
+
+        Idempotent: the same file again, also after a crash at any point, gives the same artifact. Nothing that stands
+        is ever replaced: where another file has the name, the locator differs (and the name does not), so a process
+        that lost its lease cannot change what a newer one published. ``progress(done, total)`` gets bytes;
+        ``check()`` is called at least each half second and right before the file appears, and what it raises ends the
+        call within a second, leaving nothing behind. Raises InsufficientStorage, StorageFailed, StorageRefused.
+        """
+
+    def head(self, artifact: Stored) -> ArtifactInfo | None:
+        """What stands under the artifact's locator; None when nothing does."""
+
+    def locate(self, artifact: Stored, *, inline: bool = False) -> Path | PresignedUrl | None:
+        """Where to get the bytes: a path (local), a presigned URL (s3), or None when the artifact is gone.
+
+        A path is that of a regular file under ``artifacts/<job id>/``, reached by no symbolic link. A URL lives as
+        long as ARTIFACT_URL_TTL_SECONDS says, never longer than the artifact. ``inline`` asks browsers to show it.
+        """
+
+    def delete(self, artifact: Stored) -> int:
+        """Remove one file and return the bytes freed; 0 when it was gone."""
+
+    def delete_job(self, job_id: str) -> int:
+        """Remove everything of a job, also unfinished parts, and return the bytes freed."""
+
+    def sweep(self, sweep: Sweep) -> Swept:
+        """Remove what the database knows no more."""
+
+    def health(self) -> None:
+        """Return when the store could take a file now; raises StorageFailed or StorageRefused, within 2 seconds."""
+
+    def close(self) -> None:
+        """End what is held open."""
