@@ -38,7 +38,7 @@ def volume_id(path: Path) -> str:
 
     Host and device number; on shared volumes each host accounts for itself alone.
     """
-    return f"{platform.node()}:{os.stat(_existing(path)).st_dev:x}"
+    return f"{platform.node()}:{_existing(path).stat().st_dev:x}"
 
 
 def failure(error: OSError, path: Path, *, required: int = 0) -> errors.DownloadError:

@@ -6,9 +6,11 @@ of copying whatever the size. The work file stays (and shares the bytes) until t
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from downloader import disk, errors
 from downloader.artifacts import files, folders
@@ -23,7 +25,7 @@ _MAX_NAME: Final = 244  # bytes, which leaves an epoch its place before it
 class LocalStore:
     """An ArtifactStore on a file system."""
 
-    kind: Final[Literal["local"]] = "local"
+    kind: Final = "local"
 
     def __init__(self, settings: Settings) -> None:
         self._data = settings.data_dir.absolute()
@@ -37,15 +39,9 @@ class LocalStore:
         try:
             size = source.stat().st_size
             files.flush_checked(source, check)
-            folder = self._folder(publication.job_id)
-            # The second name is for a file that differs from one which stands: that one may be a newer step's.
-            for name in (publication.name, f"{publication.epoch}-{publication.name}"):
-                target = folder / name
-                if _publish(source, target, publication.epoch, progress, check):
-                    break
-            else:
-                raise errors.StorageFailed("Another file has the artifact's name.")
-            files.flush(folder)
+            with self._folder(publication.job_id) as folder:
+                target = _publish(source, folder, publication, progress, check)
+                files.flush(folder)
         except OSError as error:
             raise disk.failure(error, self._root, required=size) from error
         progress(size, size)
@@ -73,7 +69,7 @@ class LocalStore:
         try:
             inside = self._inside(artifact.locator)
             return inside if inside and stat.S_ISREG(inside.lstat().st_mode) else None
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, RuntimeError):  # the last is a loop of links
             return None
         except OSError as error:
             raise disk.failure(error, self._root) from error
@@ -111,14 +107,21 @@ class LocalStore:
     def close(self) -> None:
         """See ArtifactStore; there is nothing to end."""
 
-    def _folder(self, job_id: str) -> Path:
+    @contextmanager
+    def _folder(self, job_id: str) -> Iterator[Path]:
+        """The job's folder, made when missing; an empty one is not left behind."""
         if not folders.JOB_ID.fullmatch(job_id):
             raise ValueError("not a job's id")
         folder = self._root / job_id
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             files.flush(self._root)
-        return folder
+        try:
+            yield folder
+        except BaseException:
+            with suppress(OSError):
+                folder.rmdir()
+            raise
 
     def _inside(self, locator: str) -> Path | None:
         """The path of ``locator`` when it lies in a job's folder of ours and no part of it is a link."""
@@ -128,7 +131,8 @@ class LocalStore:
         # Whatever the data folder was called when the row was written: what follows "artifacts" is ours.
         start = len(parts) - parts[::-1].index(self._root.name)
         tail = parts[start:]
-        if len(tail) < 2 or not folders.JOB_ID.fullmatch(tail[0]):  # noqa: PLR2004 - a job's id and a name
+        id_and_name = len(tail) > 1 and folders.JOB_ID.fullmatch(tail[0])
+        if not id_and_name or tail[-1].startswith("."):
             return None
         path = self._root.joinpath(*tail)
         return path if path.resolve() == self._root.resolve().joinpath(*tail) else None
@@ -144,25 +148,34 @@ class LocalStore:
         return found
 
 
-def _publish(source: Path, target: Path, epoch: int, progress: Progress, check: Check) -> bool:
-    """Make ``target`` the file ``source``; False when another file stands there."""
-    check()
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return files.same(source, target, check)
-    except OSError as error:
-        if error.errno not in files.NO_LINK:
-            raise
-    else:
-        return True
-    if os.path.lexists(target):
-        return files.same(source, target, check)
+def _publish(source: Path, folder: Path, publication: Publication, progress: Progress, check: Check) -> Path:
+    """Make a file in ``folder`` the file ``source`` and return its path."""
+    # The second name is for a file that differs from one which stands: that one may be a newer step's.
+    for name in (publication.name, f"{publication.epoch}-{publication.name}"):
+        target = folder / name
+        check()
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if error.errno not in files.NO_LINK:
+                raise
+            if not os.path.lexists(target) and _copy(source, target, publication.epoch, progress, check):
+                return target
+        else:
+            return target
+        if files.same(source, target, check):
+            return target
+    raise errors.StorageFailed("Another file has the artifact's name.")
+
+
+def _copy(source: Path, target: Path, epoch: int, progress: Progress, check: Check) -> bool:
     part = target.with_name(f".{epoch}{PART_ENDING}")
     try:
         files.copy(source, part, progress, check)
         check()
-        return files.place(part, target) or files.same(source, target, check)
+        return files.place(part, target)
     finally:
         part.unlink(missing_ok=True)
 
