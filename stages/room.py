@@ -1,0 +1,33 @@
+"""Disk set aside for a job over all processes of its volume."""
+
+from downloader import disk
+from downloader.config import Settings
+from downloader.errors import InsufficientStorage, NoRoomYet
+from downloader.store import Store
+
+
+class Room:
+    """Reservations on the volume of DATA_DIR."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+
+    def reserve(self, job_id: str, size: int) -> None:
+        """Set ``size`` bytes aside, in place of what the job held.
+
+        Raises InsufficientStorage when it cannot fit even alone, NoRoomYet when it will once others are done.
+        """
+        folder = self._settings.data_dir
+        space = disk.free(folder)
+        minimum = disk.minimum(self._settings, space)
+        made, others = self._store.reserve(job_id, disk.volume_id(folder), size, space.free, minimum)
+        if made:
+            return
+        if others and space.free - minimum >= size:
+            raise NoRoomYet(f"Waiting for disk: {size} bytes needed, other jobs hold {others} of {space.free} free.")
+        raise InsufficientStorage(
+            f"Not enough disk: {size} bytes are needed and {space.free} are free, of which {minimum} must stay so.",
+            free=space.free,
+            required=size + minimum,
+        )

@@ -1,0 +1,217 @@
+"""Runs one stage's steps in this process: read, claim, run, commit, add, acknowledge.
+
+Every write names the claim's epoch; a crash between any two lines leaves a state from which the janitor, or the next
+delivery of the entry, goes on.
+"""
+
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from downloader.broker import Broker, Delivery
+from downloader.clock import Clock
+from downloader.config import Settings
+from downloader.errors import BrokerUnavailable, DownloadError, StepCrashed, StoreUnavailable, Verdict
+from downloader.route import ROUTE, percent_window
+from downloader.store import Achieved, Claim, Entry, Finished, Store
+from downloader.vault import Vault
+from stages import endings
+from stages.beats import Beats
+from stages.contract import Stage, StepContext, StepResult
+from stages.held import Held
+from stages.room import Room
+
+T = TypeVar("T")
+
+_STORE_PAUSE_SECONDS = 0.5
+
+log = structlog.get_logger()
+
+
+def nobody_watches(_boundary: str, _claim: Claim | None) -> None:
+    """The boundary of production."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a runner works with. ``boundary`` is told each point at which a crash matters, for tests that kill there."""
+
+    settings: Settings
+    store: Store
+    broker: Broker
+    vault: Vault
+    clock: Clock
+    stop: threading.Event
+    boundary: Callable[[str, Claim | None], None] = nobody_watches
+
+
+class Runner:
+    """Runs deliveries of one stage; ``run`` may be called from several slots' threads at once."""
+
+    def __init__(self, stage: Stage, parts: Parts, beats: Beats) -> None:
+        self._stage = stage
+        self._parts = parts
+        self._beats = beats
+        self._room = Room(parts.settings, parts.store)
+
+    def run(self, delivery: Delivery, worker: str) -> None:
+        """Do what the entry asks for, if it is still to be done. Never raises but for bugs of its own."""
+        entry = delivery.entry
+        if entry.step not in ROUTE:
+            # A newer version's step: left pending for a process that knows it.
+            log.info("step_unknown", job=entry.job_id, step=entry.step)
+            return
+        self._parts.boundary("read", None)
+        claim = self._insist(lambda: self._claim(entry, worker))
+        if claim is None:
+            self._pass_on(delivery)
+            return
+        held = self._beats.hold(claim)
+        try:
+            self._parts.boundary("claimed", claim)
+            self._run_claimed(held, delivery)
+        finally:
+            self._beats.drop(held)
+
+    def _claim(self, entry: Entry, worker: str) -> Claim | None:
+        return self._parts.store.claim(entry, worker, self._parts.settings.lease_seconds, ROUTE[entry.step])
+
+    def _run_claimed(self, held: Held, delivery: Delivery) -> None:
+        started = self._parts.clock.monotonic()
+        try:
+            result = self._stage.run(self._context(held))
+        except DownloadError as error:
+            self._end(held, delivery, error, started)
+        except Exception:
+            log.exception("step_crashed", job=held.claim.job.id, step=held.claim.name, epoch=held.claim.epoch)
+            crash = StepCrashed("The step failed for a reason that is a bug of ours; the log has more.")
+            self._end(held, delivery, crash, started)
+        else:
+            self._parts.boundary("ran", held.claim)
+            self._finish(held, delivery, result, started)
+
+    def _context(self, held: Held) -> StepContext:
+        claim, parts = held.claim, self._parts
+        work = parts.settings.jobs_dir / claim.job.id
+        work.mkdir(parents=True, exist_ok=True)
+        sealed = claim.sealed_authorization
+        return StepContext(
+            job=claim.job,
+            name=claim.name,
+            epoch=claim.epoch,
+            attempt=claim.attempts,
+            inputs=claim.inputs,
+            work=work,
+            settings=parts.settings,
+            clock=parts.clock,
+            authorization=None if sealed is None else parts.vault.open(sealed),
+            progress=held.progress,
+            check=lambda: self._beats.check(held),
+            reserve=lambda size: self._room.reserve(claim.job.id, size),
+        )
+
+    def _finish(self, held: Held, delivery: Delivery, result: StepResult, started: float) -> None:
+        claim = held.claim
+        route = ROUTE[claim.name]
+        achieved = Achieved(
+            outputs=result.outputs,
+            title=result.title,
+            duration_ms=result.duration_ms,
+            resolved=result.resolved,
+            warnings=result.warnings,
+            artifact=result.artifact,
+            sidecars=result.sidecars,
+            total_bytes=result.total_bytes,
+            reserve_bytes=result.reserve_bytes,
+        )
+        percent = percent_window(claim.name)[1]
+        commit: Callable[[], Finished | None] = lambda: self._parts.store.finish(  # noqa: E731 - typed for _insist
+            claim, achieved, timing=route.timing, percent=percent
+        )
+        finished = self._insist(commit)
+        if finished is None:
+            self._log(held, started, "lost")
+            self._clean_if_ended(claim)
+            self._settle(delivery)
+            return
+        self._parts.boundary("committed", claim)
+        self._settle(delivery, add=finished.ready, ended=finished.ended)
+        self._parts.boundary("acked", claim)
+        if finished.ended:
+            self._remove_work(claim)
+        self._log(held, started, "done", **result.fields)
+
+    def _end(self, held: Held, delivery: Delivery, error: DownloadError, started: float) -> None:
+        """End the step as its error's verdict says."""
+        claim = held.claim
+        ending = endings.decide(claim, error)
+        if ending.verdict is Verdict.FAIL:
+            self._insist(lambda: self._parts.store.fail(claim, ending.code, ending.message, crashes=ending.crashes))
+            self._remove_work(claim)
+            self._settle(delivery, ended=True)
+        elif ending.verdict is Verdict.CANCELLED:
+            self._clean_if_ended(claim)
+            self._settle(delivery)
+        else:
+            back = self._insist(
+                lambda: self._parts.store.give_back(
+                    claim,
+                    delay=ending.delay,
+                    crashes=ending.crashes,
+                    retries=ending.retries,
+                    code=ending.code,
+                    message=ending.message,
+                )
+            )
+            # A delayed step is added by the janitor when it is due.
+            self._settle(delivery, add=[delivery.entry] if back and not ending.delay else ())
+        self._log(held, started, ending.verdict, code=error.code, error=error.message)
+
+    def _pass_on(self, delivery: Delivery) -> None:
+        """An entry whose step is not to be had: make sure that what follows it was added, then drop it."""
+        outcome = self._insist(lambda: self._parts.store.outcome(delivery.entry))
+        ready = [entry for entry in outcome.ready if entry != delivery.entry] if outcome else []
+        self._settle(delivery, add=ready)
+
+    def _settle(self, delivery: Delivery, *, add: "tuple[Entry, ...] | list[Entry]" = (), ended: bool = False) -> None:
+        try:
+            self._parts.broker.settle(delivery, add=add, ended=ended)
+        except BrokerUnavailable as error:
+            log.info("entry_not_settled", job=delivery.entry.job_id, step=delivery.entry.step, error=error.message)
+
+    def _insist(self, write: Callable[[], T]) -> T | None:
+        """The answer of ``write``, however long Postgres is away; None when this process has to end first."""
+        while True:
+            try:
+                return write()
+            except StoreUnavailable as error:
+                log.warning("store_unavailable", error=error.message)
+                if self._parts.stop.wait(_STORE_PAUSE_SECONDS):
+                    return None
+
+    def _clean_if_ended(self, claim: Claim) -> None:
+        """Remove the work folder when the job was ended elsewhere; leave it when another process goes on with it."""
+        outcome = self._insist(lambda: self._parts.store.outcome(Entry(claim.stage, claim.job.id, claim.name)))
+        if outcome is None or not outcome.unfinished:
+            self._remove_work(claim)
+
+    def _remove_work(self, claim: Claim) -> None:
+        shutil.rmtree(self._parts.settings.jobs_dir / claim.job.id, ignore_errors=True)
+
+    def _log(self, held: Held, started: float, end: str, **fields: object) -> None:
+        claim = held.claim
+        log.info(
+            "step",
+            end=str(end),
+            job=claim.job.id,
+            step=claim.name,
+            epoch=claim.epoch,
+            attempt=claim.attempts,
+            waited_ms=round(claim.waited * 1000),
+            took_ms=round((self._parts.clock.monotonic() - started) * 1000),
+            **fields,
+        )

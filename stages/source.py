@@ -1,0 +1,39 @@
+"""Where a slot gets its next entry: from the stage's stream, or from Postgres while Redis is away."""
+
+import random
+import threading
+
+import structlog
+
+from downloader.broker import Broker, Delivery
+from downloader.errors import BrokerUnavailable, StoreUnavailable
+from downloader.store import Store
+
+_POLL_SECONDS = 0.5
+_POLL_LIMIT = 20
+
+log = structlog.get_logger()
+
+
+class Source:
+    """Entries of one stage."""
+
+    def __init__(self, store: Store, broker: Broker, stage: str, stop: threading.Event) -> None:
+        self._store = store
+        self._broker = broker
+        self._stage = stage
+        self._stop = stop
+
+    def next(self, consumer: str) -> Delivery | None:
+        """The next entry, or None when none came for a while. Blocks for about two seconds; never raises."""
+        try:
+            return self._broker.read(self._stage, consumer)
+        except BrokerUnavailable as error:
+            log.warning("queue_unreachable", error=error.message)
+        self._stop.wait(_POLL_SECONDS)
+        try:
+            due = self._store.due(self._stage, grace=0.0, limit=_POLL_LIMIT)
+        except StoreUnavailable:
+            return None
+        # Slots that poll at the same moment should not all try the same step.
+        return Delivery(random.choice(due)) if due else None  # noqa: S311 - no secret depends on it

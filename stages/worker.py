@@ -1,0 +1,145 @@
+"""One stage process: builds the real parts, runs its slots, drains when it is told to or when its supervisor dies."""
+
+import importlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from downloader.artifacts import open_store
+from downloader.broker import Broker
+from downloader.clock import SystemClock
+from downloader.config import Settings
+from downloader.errors import BrokerUnavailable, StoreUnavailable
+from downloader.route import ROUTE
+from downloader.store import Claim, Store
+from downloader.sweep import Sweep
+from downloader.vault import Vault
+from stages import recovery
+from stages.beats import Beats
+from stages.contract import Stage
+from stages.feed import Feed
+from stages.identity import Worker
+from stages.janitor import Janitor
+from stages.runner import Parts, Runner, nobody_watches
+from stages.sizes import JANITOR
+from stages.source import Source
+
+# Beside the slots: beats, the main thread, and one to spare.
+_CONNECTIONS_BESIDE = 3
+_HAND_BACK_SECONDS = 1.5
+
+log = structlog.get_logger()
+
+
+def run(worker: Worker, settings: Settings, boundary: Callable[[str, Claim | None], None] = nobody_watches) -> int:
+    """Work until SIGTERM, SIGINT or the end of the lifeline, then drain; returns the exit status."""
+    parts = Parts(
+        settings=settings,
+        store=Store(settings.database_location, max_connections=worker.slots + _CONNECTIONS_BESIDE),
+        broker=Broker(settings.redis_location, settings.redis_queue_key, snapshot_ttl=settings.job_ttl_seconds),
+        vault=Vault.from_settings(settings),
+        clock=SystemClock(),
+        stop=threading.Event(),
+        boundary=boundary,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: parts.stop.set())
+    if worker.lifeline is not None:
+        threading.Thread(target=_watch, args=(worker.lifeline,), daemon=True).start()
+    log.info("started", worker=worker.identity, slots=worker.slots)
+    _succeed(worker, parts)
+    if worker.stage == JANITOR:
+        sweep = Sweep(settings, parts.store, open_store(settings), parts.clock)
+        janitor = Janitor(
+            settings, store=parts.store, broker=parts.broker, clock=parts.clock, sweep=sweep, worker=worker
+        )
+        janitor.run(parts.stop)
+    else:
+        _run_slots(worker, parts)
+    _leave(worker, parts)
+    parts.store.close()
+    parts.broker.close()
+    log.info("ended", worker=worker.identity)
+    return 0
+
+
+def build(stage: str, settings: Settings) -> Stage:
+    """The stage that route.py names; loads its engine."""
+    factory = next(step.factory for step in ROUTE.values() if step.stage == stage)
+    module, _, name = factory.partition(":")
+    made: Stage = getattr(importlib.import_module(module), name)(settings)
+    return made
+
+
+def _run_slots(worker: Worker, parts: Parts) -> None:
+    stage = build(worker.stage, parts.settings)
+    beats = Beats(parts.store, parts.settings, parts.clock, worker)
+    feed = Feed(beats, parts.broker, parts.clock)
+    runner = Runner(stage, parts, beats)
+    source = Source(parts.store, parts.broker, worker.stage, parts.stop)
+    over = threading.Event()
+    for part in (beats, feed):
+        threading.Thread(target=part.run, args=(over,), daemon=True).start()
+    # Daemons, so that a stage that does not let go cannot keep the process alive past its grace time.
+    slots = [
+        threading.Thread(target=_slot, args=(runner, source, worker.slot(number), parts.stop), daemon=True)
+        for number in range(worker.slots)
+    ]
+    for slot in slots:
+        slot.start()
+    parts.stop.wait()
+    _drain(slots, beats, parts)
+    over.set()
+    stage.close()
+
+
+def _slot(runner: Runner, source: Source, consumer: str, stop: threading.Event) -> None:
+    while not stop.is_set():
+        delivery = source.next(consumer)
+        if delivery is None:
+            continue
+        try:
+            runner.run(delivery, consumer)
+        except Exception:
+            # A bug in the runner itself: this slot goes on; the step's lease runs out and it is tried elsewhere.
+            log.exception("runner_failed", job=delivery.entry.job_id, step=delivery.entry.step)
+
+
+def _drain(slots: Sequence[threading.Thread], beats: Beats, parts: Parts) -> None:
+    """Let steps finish for the grace time, then ask them back."""
+    deadline = parts.clock.monotonic() + parts.settings.drain_seconds
+    for slot in slots:
+        slot.join(max(0.0, deadline - parts.clock.monotonic()))
+    for held in beats.all():
+        held.drained = True
+    deadline = parts.clock.monotonic() + _HAND_BACK_SECONDS
+    for slot in slots:
+        slot.join(max(0.0, deadline - parts.clock.monotonic()))
+
+
+def _succeed(worker: Worker, parts: Parts) -> None:
+    for dead in worker.succeeds:
+        try:
+            recovery.succeed(parts.store, parts.broker, dead, worker.stage, worker.slots)
+        except (StoreUnavailable, BrokerUnavailable) as error:
+            # The janitor does the same a lease later.
+            log.warning("succession_put_off", dead=dead, error=error.message)
+
+
+def _leave(worker: Worker, parts: Parts) -> None:
+    try:
+        parts.store.leave(worker.identity)
+        for number in range(worker.slots if worker.stage != JANITOR else 0):
+            if not parts.broker.left_by(worker.stage, worker.slot(number)):
+                parts.broker.forget(worker.stage, worker.slot(number))
+    except (StoreUnavailable, BrokerUnavailable) as error:
+        log.info("left_without_a_word", error=error.message)
+
+
+def _watch(lifeline: int) -> None:
+    """Block until the supervisor's end of the pipe closes, then end like at a SIGTERM."""
+    os.read(lifeline, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
