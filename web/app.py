@@ -1,0 +1,29 @@
+"""The Flask app, made of its parts."""
+
+from flask import Flask, Response
+
+from web import artifacts, errors, events, health, jobs
+from web.body import MAX_BODY
+from web.parts import Parts
+
+
+def create_app(parts: Parts) -> Flask:
+    """The app over ``parts``. It closes nothing: whoever built the parts does."""
+    app = Flask(__name__, static_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=MAX_BODY, PROPAGATE_EXCEPTIONS=False)
+    # A path is what it is: no redirects that repeat a stranger's text.
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = True
+    app.url_map.redirect_defaults = False
+    app.extensions["downloader"] = parts
+    for module in (jobs, events, artifacts, health):
+        app.register_blueprint(module.blueprint)
+    errors.install(app)
+    app.after_request(_uncached)
+    return app
+
+
+def _uncached(answer: Response) -> Response:
+    answer.headers.setdefault("Cache-Control", "no-store")
+    answer.headers.setdefault("X-Content-Type-Options", "nosniff")
+    return answer

@@ -1,0 +1,104 @@
+"""GET /health, /health/deep and /version."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from importlib.resources import files
+from typing import Any
+
+import gevent
+import msgspec
+import structlog
+from flask import Blueprint, Response, jsonify
+
+from downloader import __version__, disk
+from downloader.errors import DownloadError
+from downloader.route import stage_names
+from web.jobs import parts
+from web.parts import Parts
+
+log = structlog.get_logger(__name__)
+
+blueprint = Blueprint("health", __name__)
+
+SERVICE = "typetype-downloader"
+OK = "ok"
+CHECK_SECONDS = 2.5
+
+
+class Build(msgspec.Struct, frozen=True, rename="camel"):
+    """What the packager noted of this build in downloader/_build.json."""
+
+    revision: str = "unknown"
+    build_time: str = "unknown"
+
+
+@blueprint.get("/health")
+def health() -> Response:
+    """The process answers."""
+    return jsonify({"status": OK, "service": SERVICE})
+
+
+@blueprint.get("/version")
+def version() -> Response:
+    """What runs here."""
+    found = build()
+    return jsonify(
+        {"service": SERVICE, "version": __version__, "revision": found.revision, "buildTime": found.build_time}
+    )
+
+
+@blueprint.get("/health/deep")
+def deep() -> tuple[Response, int]:
+    """Every part, checked at the same time; whatever hangs counts as failed after CHECK_SECONDS."""
+    here = parts()
+    in_thread: Callable[..., Any] = gevent.get_hub().threadpool.spawn
+    in_greenlet: Callable[..., Any] = gevent.spawn
+    workers: dict[str, int] = {}
+
+    def stages() -> str:
+        workers.update(here.store.workers())
+        missing = [stage for stage in stage_names() if not workers.get(stage)]
+        return f"no workers: {', '.join(missing)}" if missing else OK
+
+    artifact = "s3" if here.artifacts.kind == "s3" else "artifact"
+    # A disk that hangs blocks in the kernel, where no greenlet gives way.
+    local = in_thread if artifact == "artifact" else in_greenlet
+    running = {
+        "postgres": in_greenlet(_outcome, "postgres", here.store.ping),
+        "dragonfly": in_greenlet(_outcome, "dragonfly", here.broker.ping),
+        artifact: local(_outcome, artifact, here.artifacts.health),
+        "disk": in_thread(_outcome, "disk", lambda: _disk(here)),
+        "stages": in_greenlet(_outcome, "stages", stages),
+    }
+    gevent.wait(list(running.values()), timeout=CHECK_SECONDS)
+    checks = {"service": OK}
+    for name, check in running.items():
+        checks[name] = str(check.value) if check.ready() else "timed out"
+        if not check.ready() and isinstance(check, gevent.Greenlet):
+            check.kill(block=False)
+    healthy = all(value == OK for value in checks.values())
+    answer = jsonify({"status": OK if healthy else "degraded", "checks": checks, "workers": workers})
+    return answer, HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def build() -> Build:
+    """The packager's note, or unknown."""
+    try:
+        return msgspec.json.decode((files("downloader") / "_build.json").read_bytes(), type=Build)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return Build()
+
+
+def _outcome(name: str, check: Callable[[], str | None]) -> str:
+    try:
+        return check() or OK
+    except (DownloadError, OSError) as error:
+        log.warning("a health check failed", check=name, reason=str(error))
+        # The reason names hosts and users: that is for the log.
+        return "failed"
+
+
+def _disk(here: Parts) -> str:
+    space = disk.free(here.settings.data_dir)
+    required = disk.minimum(here.settings, space)
+    return OK if space.free >= required else f"low: {space.free} bytes are free, {required} must stay free"

@@ -1,0 +1,165 @@
+"""Posting, reading, cancelling and deleting jobs."""
+
+import re
+import shutil
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, cast
+
+import gevent
+import structlog
+from flask import Blueprint, Response, current_app, jsonify, request
+
+from downloader import disk
+from downloader.cache_key import cache_key
+from downloader.errors import BrokerUnavailable, DownloadError
+from downloader.job import Job
+from downloader.store import NewJob, QueueFull
+from web import body, validate
+from web.errors import Refusal, not_found
+from web.parts import Parts
+
+log = structlog.get_logger(__name__)
+
+blueprint = Blueprint("jobs", __name__)
+
+QUEUE_RETRY_SECONDS = 10
+
+_JOB_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+def parts() -> Parts:
+    """The parts of the running app."""
+    return cast("Parts", current_app.extensions["downloader"])
+
+
+def valid_id(job_id: str) -> str:
+    """``job_id``; raises 404 when no job could have such an id."""
+    if not _JOB_ID.fullmatch(job_id):
+        raise not_found()
+    return job_id
+
+
+def find(job_id: str) -> Job:
+    """The job; raises 404."""
+    job = parts().store.job(valid_id(job_id))
+    if job is None:
+        raise not_found()
+    return job
+
+
+@blueprint.post("/jobs")
+def post() -> tuple[Response, int]:
+    """A new job, or the equal one that is under way or done."""
+    here = parts()
+    fields = validate.document(body.read_json(request))
+    url = validate.url(fields)
+    options = validate.options(fields, here.settings.callback_allow_hosts)
+    _admit(here)
+    authorization = request.headers.get("Authorization") or None
+    new = NewJob(
+        url=url,
+        options=options,
+        cache_key=cache_key(url, options, authorization),
+        authorization=here.vault.seal(authorization) if authorization else None,
+        request_id=_request_id(),
+    )
+    try:
+        posted = here.store.post(new, limit=here.settings.max_queue_size + here.settings.max_concurrent_workers)
+    except QueueFull as error:
+        raise Refusal(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "queue_full",
+            error.message,
+            headers={"Retry-After": str(QUEUE_RETRY_SECONDS)},
+        ) from None
+    if posted.ready:
+        try:
+            here.broker.add(posted.ready)
+        except BrokerUnavailable as error:
+            log.warning("the janitor will add the job", job=posted.id, reason=error.message)
+    return jsonify({"id": posted.id, "cached": posted.cached}), HTTPStatus.CREATED
+
+
+@blueprint.get("/jobs/<job_id>")
+def get(job_id: str) -> Response:
+    """The job as it is."""
+    return jsonify(_public(find(job_id)))
+
+
+@blueprint.post("/jobs/<job_id>/cancel")
+def cancel(job_id: str) -> tuple[Response, int]:
+    """End an unfinished job."""
+    here = parts()
+    job = here.store.cancel(valid_id(job_id))
+    if job is None:
+        raise not_found()
+    _announce(here, job_id)
+    return jsonify(_public(job) | {"status": "cancelled"}), HTTPStatus.ACCEPTED
+
+
+@blueprint.delete("/jobs/<job_id>")
+def delete(job_id: str) -> tuple[str, int]:
+    """Remove an ended job with its artifact and work files."""
+    here = parts()
+    job = here.store.delete(valid_id(job_id))
+    if job is None:
+        raise not_found()
+    _announce(here, job_id)
+    _remove_files(here, job)
+    return "", HTTPStatus.NO_CONTENT
+
+
+def _public(job: Job) -> dict[str, Any]:
+    here = parts()
+    return here.presenter.job(job, None if job.ended else here.broker.snapshot(job.id))
+
+
+def _admit(here: Parts) -> None:
+    """Raise 507 when the volume has less room than must stay free."""
+    settings = here.settings
+    space = disk.free(settings.data_dir)
+    required = disk.minimum(settings, space)
+    free = space.free
+    if free >= required:
+        free -= here.store.reserved_bytes(disk.volume_id(settings.data_dir))
+    if free < required:
+        raise Refusal(
+            HTTPStatus.INSUFFICIENT_STORAGE,
+            "insufficient_storage",
+            "There is not enough disk space for another download.",
+            figures={"freeBytes": max(0, free), "requiredFreeBytes": required},
+        )
+
+
+def _announce(here: Parts, job_id: str) -> None:
+    try:
+        here.broker.announce(job_id)
+    except BrokerUnavailable as error:
+        log.warning("watchers will find out by polling", job=job_id, reason=error.message)
+
+
+def _remove_files(here: Parts, job: Job) -> None:
+    """Remove what the job left. The row is gone: what fails here is for the janitor's sweep."""
+    # Removing large files blocks in the kernel: that goes to a thread, so that no other client waits for it.
+    in_thread = gevent.get_hub().threadpool.apply
+    in_thread(shutil.rmtree, (here.settings.jobs_dir / job.id,), {"ignore_errors": True})
+    try:
+        store = here.artifacts_of(job.artifact) if job.artifact else here.artifacts
+        run = in_thread if store.kind == "local" else _at_once
+        if job.artifact:
+            # An older service's locator may lie outside of the job's own folder.
+            run(store.delete, (job.artifact,))
+        run(store.delete_job, (job.id,))
+    except DownloadError as error:
+        log.warning("files are left to the sweep", job=job.id, code=error.code, reason=error.message)
+
+
+def _at_once(call: Callable[..., object], arguments: tuple[object, ...]) -> object:
+    return call(*arguments)
+
+
+def _request_id() -> str | None:
+    found = request.headers.get("X-Request-ID", "")
+    return found if _REQUEST_ID.fullmatch(found) else None

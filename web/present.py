@@ -1,0 +1,122 @@
+"""A job as clients see it: the row, live progress laid over it, and nothing that is null."""
+
+from collections import OrderedDict
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from downloader.clock import Clock
+from downloader.job import Artifact, Job, Progress
+from downloader.states import Stage, Status
+
+_ORDER = {stage: place for place, stage in enumerate(Stage)}
+_BELOW_DONE = 99.9
+_REMEMBERED = 4096
+
+
+class Presenter:
+    """Builds the public JSON of jobs. ``base`` is PUBLIC_BASE_URL: links stand below it.
+
+    Remembers the highest percentage shown of recent jobs, so that a stage done anew after a crash, or the loss of
+    Redis, never lets a client's bar fall back.
+    """
+
+    def __init__(self, base: str, clock: Clock) -> None:
+        self._base = base
+        self._clock = clock
+        self._highest: OrderedDict[str, float] = OrderedDict()
+
+    def job(self, job: Job, live: Progress | None = None) -> dict[str, Any]:
+        """The job's fields in camelCase; times in RFC 3339, durations in milliseconds."""
+        if job.status is not Status.RUNNING or (live and _ORDER[live.stage] < _ORDER[job.stage]):
+            live = None
+        fields: dict[str, Any] = {
+            "id": job.id,
+            "url": job.url,
+            "status": job.status.value,
+            "stage": (live.stage if live else job.stage).value,
+            "durationMs": job.duration_ms,
+            "title": job.title or None,
+            "error": job.error,
+            "errorCode": job.error_code,
+            "resolved": msgspec.to_builtins(job.resolved) if job.resolved else None,
+            "warnings": list(job.warnings) or None,
+        }
+        fields |= self._progress(job, live) | self._times(job) | self._files(job)
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def standing(self, job: Job) -> Artifact | None:
+        """The artifact, when it exists for clients now."""
+        artifact = job.artifact if job.status is Status.DONE else None
+        return artifact if artifact and not self._past(artifact.expires_at) else None
+
+    def expired(self, job: Job) -> bool:
+        """Whether the job had a file whose time is over, also when the file has been removed since."""
+        expires_at = job.artifact.expires_at if job.artifact else job.artifact_expires_at
+        return job.status is Status.DONE and self._past(expires_at)
+
+    def _past(self, moment: datetime | None) -> bool:
+        return moment is not None and moment <= self._clock.now()
+
+    def _progress(self, job: Job, live: Progress | None) -> dict[str, Any]:
+        downloaded = max(job.downloaded_bytes, live.downloaded_bytes if live else 0)
+        total = (live.total_bytes if live else 0) or job.total_bytes
+        return {
+            "progressPercent": self._percent(job, live),
+            "downloadedBytes": downloaded,
+            "totalBytes": total if total > 0 else None,
+            "speedBytesPerSecond": live.speed_bytes_per_second if live else None,
+            "etaSeconds": live.eta_seconds if live else None,
+        }
+
+    def _percent(self, job: Job, live: Progress | None) -> float:
+        if job.status is Status.DONE:
+            self._highest.pop(job.id, None)
+            return 100
+        if job.status is Status.QUEUED:
+            # Queued with something behind it is an operator's retry: that begins anew.
+            self._highest.pop(job.id, None)
+            return 0
+        reached = max(job.progress_percent, live.progress_percent if live else 0, self._highest.get(job.id, 0))
+        reached = min(round(reached, 1), _BELOW_DONE)
+        self._highest[job.id] = reached
+        self._highest.move_to_end(job.id)
+        if len(self._highest) > _REMEMBERED:
+            self._highest.popitem(last=False)
+        return reached
+
+    def _times(self, job: Job) -> dict[str, Any]:
+        until = job.finished_at or self._clock.now()
+        return {
+            "queuedAt": _rfc3339(job.queued_at),
+            "startedAt": _rfc3339(job.started_at),
+            "finishedAt": _rfc3339(job.finished_at),
+            "queueWaitMs": _between(job.queued_at, job.started_at or until),
+            "runTimeMs": _between(job.started_at, until),
+            "downloadMs": job.download_ms,
+            "muxMs": job.mux_ms,
+            "uploadMs": job.upload_ms,
+            "totalMs": job.total_ms,
+        }
+
+    def _files(self, job: Job) -> dict[str, Any]:
+        artifact = self.standing(job)
+        if artifact is None:
+            return {}
+        here = f"{self._base}/jobs/{job.id}"
+        sidecars = [{"name": each.name, "url": f"{here}/files/{quote(each.name, safe='')}"} for each in job.sidecars]
+        return {
+            "artifactUrl": f"{here}/artifact",
+            "artifactExpiresAt": _rfc3339(artifact.expires_at),
+            "sidecars": sidecars or None,
+        }
+
+
+def _rfc3339(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
+
+
+def _between(start: datetime | None, end: datetime) -> int | None:
+    return max(0, round((end - start).total_seconds() * 1000)) if start else None

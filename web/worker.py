@@ -1,0 +1,117 @@
+"""The gunicorn worker: gevent, with our JSON for malformed requests, kernel sendfile and an end to every stream."""
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, Final, Protocol, cast
+
+import gevent
+import psycopg2.extensions
+from gevent import socket
+from gunicorn.http import errors as http
+from gunicorn.workers.ggevent import GeventWorker
+
+from web.problem import document
+
+STALL_SECONDS: Final = 60.0
+"""A client that takes no byte for so long is gone."""
+
+_SENDFILE_BYTES: Final = 1 << 20
+_STATUS_OF: Final = (
+    (http.LimitRequestLine, HTTPStatus.REQUEST_URI_TOO_LONG),
+    (http.LimitRequestHeaders, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+    (http.UnsupportedTransferCoding, HTTPStatus.NOT_IMPLEMENTED),
+    (http.ExpectationFailed, HTTPStatus.EXPECTATION_FAILED),
+    (http.ParseException, HTTPStatus.BAD_REQUEST),
+)
+
+
+class ClientSocket(socket.socket):
+    """A client's connection that gives up on one who stopped reading, and sends files from the page cache."""
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send all of ``data``; raises BrokenPipeError when the client takes none of it for STALL_SECONDS."""
+        with gevent.Timeout(STALL_SECONDS, _gone()):
+            super().sendall(data, flags)
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        """Send ``count`` bytes of ``file`` by os.sendfile, other clients taking their turn after each megabyte.
+
+        gevent's own sendfile reads into Python and writes from there. Raises BrokenPipeError when the file turns out
+        shorter, since the length was promised, and when the client takes nothing for STALL_SECONDS.
+        """
+        source, sent = file.fileno(), 0
+        left = os.fstat(source).st_size - offset if count is None else count
+        while sent < left:
+            try:
+                moved = os.sendfile(self.fileno(), source, offset + sent, min(_SENDFILE_BYTES, left - sent))
+            except BlockingIOError:
+                socket.wait_write(self.fileno(), timeout=STALL_SECONDS, timeout_exc=_gone())
+                continue
+            if moved == 0:
+                raise _gone()
+            sent += moved
+            gevent.sleep(0)
+        return sent
+
+
+class Drains(Protocol):
+    """What the worker's application can do besides being one of gunicorn's."""
+
+    def drain(self) -> None:
+        """End what would go on for ever; must not raise."""
+
+
+class Worker(GeventWorker):
+    """One web process."""
+
+    def patch(self) -> None:
+        """Make the standard library and psycopg2 cooperative."""
+        super().patch()
+        psycopg2.extensions.set_wait_callback(_wait)
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve one connection."""
+        family, kind, protocol = client.family, client.type, client.proto
+        super().handle(listener, ClientSocket(family, kind, protocol, fileno=client.detach()), addr)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGTERM: take no new connection, end event streams, let the rest finish."""
+        super().handle_exit(sig, frame)
+        drain: Callable[[], None] = cast("Drains", self.app).drain
+        gevent.spawn(drain)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer a request that never reached the app."""
+        del req, addr
+        status = next((code for kind, code in _STATUS_OF if isinstance(exc, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+        if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.log.error("a request failed outside of the app", exc_info=exc)
+        else:
+            self.log.info("a malformed request: %s", type(exc).__name__)
+        code = "internal_error" if status is HTTPStatus.INTERNAL_SERVER_ERROR else "bad_request"
+        body = json.dumps(document(code, f"{status.phrase}.")).encode()
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        with suppress(OSError):
+            client.sendall(head.encode() + body)
+
+
+def _gone() -> BrokenPipeError:
+    return BrokenPipeError(errno.EPIPE, "the client or the file ended early")
+
+
+def _wait(connection: Any) -> None:
+    """Let other greenlets run while psycopg2 waits for Postgres."""
+    while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
+        if state == psycopg2.extensions.POLL_READ:
+            socket.wait_read(connection.fileno())
+        elif state == psycopg2.extensions.POLL_WRITE:
+            socket.wait_write(connection.fileno())
+        else:
+            raise psycopg2.OperationalError(f"unexpected state {state} of a connection")
