@@ -1,0 +1,64 @@
+"""Migrations: many processes at once, and the table of an existing deployment."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from downloader.states import Stage, Status
+from downloader.store import Store, migrate
+from tests.stages.driving import claim
+
+# The table as the service in production makes it.
+OLD_TABLE = """
+CREATE TABLE downloader_jobs (
+    id text PRIMARY KEY, cache_key text NOT NULL, url text NOT NULL, status text NOT NULL,
+    title text NOT NULL DEFAULT '', options jsonb NOT NULL, progress jsonb NOT NULL, resolved jsonb,
+    artifact text NOT NULL DEFAULT '', storage text NOT NULL DEFAULT '', artifact_expires_at timestamptz,
+    error text, error_code text, queued_at timestamptz NOT NULL, started_at timestamptz, finished_at timestamptz,
+    download_ms bigint, mux_ms bigint, total_ms bigint, updated_at timestamptz NOT NULL DEFAULT now());
+INSERT INTO downloader_jobs (id, cache_key, url, status, title, options, progress, resolved, artifact, storage,
+                             artifact_expires_at, error, error_code, queued_at, finished_at) VALUES
+ ('done1', 'k1', 'https://e.test/1', 'done', 'One', '{"mode":"video","height":720,"sponsorBlock":"odd"}',
+  '{"Stage":"done","DownloadedBytes":77,"TotalBytes":77,"SpeedBytesPerSecond":1}',
+  '{"videoItag":136,"fileName":"One.mp4"}', 'artifacts/done1/One.mp4', 's3', now() + interval '1 hour',
+  NULL, NULL, now() - interval '1 hour', now()),
+ ('done2', 'k2', 'https://e.test/2', 'done', 'Two', '{}', '{}', NULL, '/data/artifacts/done2/Two.webm', 'local', NULL,
+  NULL, NULL, now() - interval '1 hour', NULL),
+ ('failed1', 'k3', 'https://e.test/3', 'failed', '', '{}', '{"Stage":"download","TotalBytes":"x"}', NULL, '', '', NULL,
+  'it broke', 'download_failed', now(), now()),
+ ('queued1', 'k4', 'https://e.test/4', 'queued', '', '{"mode":"audio"}', '{"Stage":"queued"}', NULL, '', '', NULL,
+  NULL, NULL, now() - interval '2 minutes', NULL),
+ ('queued2', 'k4', 'https://e.test/4', 'queued', '', '{"mode":"audio"}', '{"Stage":"queued"}', NULL, '', '', NULL,
+  NULL, NULL, now(), NULL),
+ ('running1', 'k5', 'https://e.test/5', 'running', '', '{}', '{"Stage":"mux","DownloadedBytes":5}', NULL, 'half', 'local',
+  NULL, NULL, NULL, now(), NULL),
+ ('odd1', 'k6', 'https://e.test/6', 'paused', '', '{}', '{}', NULL, '', '', NULL, NULL, NULL, now(), NULL);
+"""
+
+
+def test_eight_processes_at_once_apply_each_migration_once(empty_database_url):
+    with ThreadPoolExecutor(8) as pool:
+        applied = list(pool.map(lambda _: migrate(empty_database_url), range(8)))
+    names = [name for names in applied for name in names]
+    assert names
+    assert len(names) == len(set(names))
+    assert migrate(empty_database_url) == []
+
+
+def test_an_existing_deployment_is_adopted_in_place(empty_database_url):
+    store = Store(empty_database_url)
+    store.db.rows(OLD_TABLE + "SELECT 1")
+    migrate(empty_database_url)
+
+    done = store.job("done1")
+    assert (done.status, done.stage, done.progress_percent) == (Status.DONE, Stage.DONE, 100)
+    assert (done.artifact.storage, done.artifact.locator) == ("s3", "artifacts/done1/One.mp4")
+    assert (done.artifact.name, done.resolved.video_itag, done.downloaded_bytes) == ("One.mp4", 136, 77)
+    assert (done.options.height, done.options.sponsor_block) == (720, False)
+    assert store.job("done2").artifact.name == "Two.webm"
+    assert store.job("failed1").stage is Stage.DOWNLOAD
+    assert store.job("odd1").status is Status.FAILED
+
+    for again in ("queued1", "queued2", "running1"):
+        job = store.job(again)
+        assert (job.status, job.artifact, job.started_at) == (Status.QUEUED, None, None)
+        assert claim(store, again, worker=f"{again}/0"), "its first step waits to be claimed"
+    store.close()

@@ -1,0 +1,183 @@
+"""Claims, epochs, leases and endings on a real Postgres."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from downloader.job import Entry
+from downloader.route import ROUTE
+from downloader.states import Stage, Status, StepState
+from tests.stages.driving import claim, done_job, finish
+from tests.store.conftest import new
+
+
+def expire(store):
+    store.db.rows(
+        "UPDATE downloader_steps SET lease_until = now() - interval '1 second' WHERE state = 'running' RETURNING name"
+    )
+
+
+def test_a_claim_raises_the_epoch_and_starts_the_job(store):
+    posted = store.post(new(authorization=b"sealed"), limit=10)
+    held = claim(store, posted.id)
+    assert (held.epoch, held.attempts, held.crashes) == (1, 1, 0)
+    assert held.sealed_authorization == b"sealed"
+    job = store.job(posted.id)
+    assert (job.status, job.stage) == (Status.RUNNING, Stage.EXTRACT)
+    assert job.started_at is not None
+
+
+def test_a_step_is_claimed_once(store):
+    posted = store.post(new(), limit=10)
+    assert claim(store, posted.id, worker="a/0")
+    assert claim(store, posted.id, worker="b/0") is None
+    assert claim(store, posted.id, worker="a/0").epoch == 2, "its own claimant may repeat a claim whose answer was lost"
+
+
+def test_the_next_step_is_ready_when_all_it_needs_is_done(store):
+    posted = store.post(new(), limit=10)
+    assert claim(store, posted.id, "fetch") is None
+    finished = finish(store, claim(store, posted.id))
+    assert finished.ready == (Entry("fetch", posted.id, "fetch"),)
+    assert not finished.ended
+    held = claim(store, posted.id, "fetch")
+    assert set(held.inputs) == {"resolve"}
+
+
+def test_the_last_step_ends_the_job(store, tmp_path):
+    job = done_job(store, tmp_path, new(authorization=b"sealed"))
+    assert (job.status, job.stage, job.progress_percent) == (Status.DONE, Stage.DONE, 100)
+    assert None not in (job.finished_at, job.download_ms, job.mux_ms, job.upload_ms, job.total_ms)
+    assert job.artifact.name == "a.mp4"
+    assert store.db.rows("SELECT sealed_authorization AS s FROM downloader_jobs")[0]["s"] is None
+
+
+def test_a_lost_answer_of_finish_is_found_again(store):
+    posted = store.post(new(), limit=10)
+    held = claim(store, posted.id)
+    assert finish(store, held) == finish(store, held)
+
+
+def test_a_stale_claim_can_write_nothing(store):
+    posted = store.post(new(), limit=10)
+    stale = claim(store, posted.id, worker="old/0")
+    assert store.give_back(stale, crashes=1)
+    fresh = claim(store, posted.id, worker="new/0")
+    assert finish(store, stale) is None
+    assert not store.fail(stale, "x", "x")
+    assert not store.give_back(stale)
+    assert store.beat([stale, fresh], 15) == {fresh.key}
+    assert store.lost([stale, fresh]) == {stale.key: False}
+    assert store.job(posted.id).status is Status.RUNNING
+
+
+@pytest.mark.parametrize("name", list(ROUTE))
+def test_cancel_against_finish_has_one_winner(store, tmp_path, name):
+    posted = store.post(new(), limit=10)
+    for step in ROUTE:
+        held = claim(store, posted.id, step)
+        if step == name:
+            break
+        finish(store, held)
+    assert store.cancel(posted.id).error_code == "cancelled"
+    assert finish(store, held) is None
+    assert store.lost([held]) == {held.key: True}
+    assert claim(store, posted.id, name) is None
+    assert store.job(posted.id).status is Status.FAILED
+
+
+def test_fail_ends_the_job_with_its_code(store):
+    posted = store.post(new(authorization=b"s"), limit=10)
+    held = claim(store, posted.id)
+    assert store.fail(held, "no_stream", "Nothing fits.")
+    job = store.job(posted.id)
+    assert (job.status, job.stage, job.error_code, job.error) == (
+        Status.FAILED,
+        Stage.EXTRACT,
+        "no_stream",
+        "Nothing fits.",
+    )
+    states = {row["state"] for row in store.db.rows("SELECT state FROM downloader_steps")}
+    assert states == {"failed", "cancelled"}
+
+
+def test_a_step_with_a_pause_is_not_to_be_had_before(store):
+    posted = store.post(new(), limit=10)
+    assert store.give_back(claim(store, posted.id), delay=60, retries=1)
+    assert claim(store, posted.id) is None
+    assert store.due("resolve", 0) == []
+
+
+def test_the_lapsed_are_found_by_lease_and_by_worker(store):
+    posted = store.post(new(), limit=10)
+    held = claim(store, posted.id, worker="host:fetch:1/0")
+    assert store.lapsed() == []
+    assert [item.epoch for item in store.lapsed("host:fetch:1")] == [held.epoch]
+    assert store.lapsed("host:fetch:") == []
+    expire(store)
+    (item,) = store.lapsed()
+    store.beat([held], 15)
+    assert not store.give_back(item, crashes=1, expired_only=True), "its owner renewed the lease in between"
+
+
+def test_reservations_leave_room_for_the_minimum_and_the_others(store):
+    first, second = (store.post(new(key), limit=10).id for key in ("a", "b"))
+    held = {job: claim(store, job, worker=f"{job}/0") for job in (first, second)}
+    assert store.reserve(first, "vol", 60, free=100, minimum=10) == (True, 0)
+    assert store.reserve(second, "vol", 60, free=100, minimum=10) == (False, 60)
+    assert store.reserve(second, "other", 60, free=100, minimum=10) == (True, 0)
+    assert store.reserve(first, "vol", 80, free=100, minimum=10) == (True, 0), "in place of what it held"
+    assert store.reserved_bytes("vol") == 80
+    finish(store, held[first], reserve_bytes=30)
+    assert store.reserved_bytes("vol") == 30
+    store.cancel(first)
+    assert store.reserved_bytes("vol") == 0
+
+
+def test_expired_artifacts_are_listed_until_noted(store, tmp_path):
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    job = done_job(store, tmp_path, new(), expires_at=past)
+    assert [item.id for item in store.expired_artifacts()] == [job.id]
+    assert store.post(new(), limit=10).created, "an expired artifact is not cached"
+    store.artifact_missing(job.id, job.artifact.locator)
+    assert store.expired_artifacts() == []
+
+
+def test_steps_of_a_branch_wait_for_all_they_need(store):
+    posted = store.post(new(), limit=10)
+    finish(store, claim(store, posted.id))
+    store.db.rows(
+        "INSERT INTO downloader_steps (job_id, name, stage, needs, state, ready_at) VALUES"
+        " (%(id)s, 'extra', 'fetch', '{resolve}', 'ready', now()) RETURNING name;"
+        "UPDATE downloader_steps SET needs = '{fetch,extra}' WHERE name = 'mux' RETURNING name",
+        {"id": posted.id},
+    )
+    extra = store.claim(Entry("fetch", posted.id, "extra"), "x/0", 15, ROUTE["fetch"])
+    assert finish(store, claim(store, posted.id, "fetch")).ready == ()
+    finished = store.finish(extra, _result(), timing="", percent=50)
+    assert finished.ready == (Entry("mux", posted.id, "mux"),)
+
+
+def test_workers_are_counted_per_stage(store):
+    store.here("a", "fetch", 4)
+    store.here("b", "fetch", 2)
+    store.here("c", "mux", 1)
+    assert store.workers() == {"fetch": 6, "mux": 1}
+    store.leave("a")
+    assert store.workers() == {"fetch": 2, "mux": 1}
+
+
+def test_an_outcome_tells_state_and_ready_steps(store):
+    posted = store.post(new(), limit=10)
+    finish(store, claim(store, posted.id))
+    outcome = store.outcome(Entry("resolve", posted.id, "resolve"))
+    assert (outcome.state, outcome.unfinished) == (StepState.DONE, True)
+    assert outcome.ready == (Entry("fetch", posted.id, "fetch"),)
+    assert store.outcome(Entry("resolve", "unknown", "resolve")) is None
+
+
+def _result():
+    from downloader.store import Achieved
+    from tests.stages.driving import PLAN
+
+    return Achieved(outputs=PLAN)
