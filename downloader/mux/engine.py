@@ -1,0 +1,213 @@
+"""The engine: warm contained children, one for each order at a time, watched and killed from outside.
+
+This side never loads FFmpeg. A child that dies, hangs or outlives its time is killed with all it started, and the
+order ends with EngineCrashed; the next order gets a new child.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+import structlog
+
+from downloader import errors
+from downloader.errors import EngineCrashed, TimedOut
+from downloader.mux.order import Advanced, Broken, Exited, Failed, Finished, Message, Order, Ready
+
+_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from downloader.mux.child import main; main(int(sys.argv[1]))"
+_TURN_SECONDS = 0.1
+_START_SECONDS = 30.0
+_RECEIVE = 1 << 16
+_decode = msgspec.json.Decoder(Message).decode
+
+log = structlog.get_logger(__name__)
+
+
+class Engine:
+    """Runs orders, each in a child; children are kept warm. Safe from any thread.
+
+    ``stall_seconds`` without a word from the order is a hang; ``wall_seconds`` is the most that any order may take.
+    """
+
+    def __init__(self, *, stall_seconds: float = 60.0, wall_seconds: float = 6 * 3600.0) -> None:
+        self._stall = stall_seconds
+        self._wall = wall_seconds
+        self._lock = threading.Lock()
+        self._idle: list[_Child] = []
+        self._closed = False
+
+    def warm(self) -> None:
+        """Start a child ahead of the first order; returns at once."""
+        self._put(_Child())
+
+    def walls(self) -> dict[str, str]:
+        """Which measures of containment hold on this machine: name → "on" or why not. Starts a child if none is."""
+        child = self._get()
+        try:
+            return child.ready()
+        finally:
+            self._put(child)
+
+    def run(self, order: Order, check: Callable[[], None], progress: Callable[[int, int], None]) -> Finished:
+        """Have ``order`` done. ``check()`` is called every tenth of a second and ends the order by raising.
+
+        Raises what the order failed with, EngineCrashed when the child died or hung, TimedOut beyond the wall time.
+        """
+        child = self._get()
+        whole = False
+        try:
+            child.ready()
+            outcome = self._watch(child, order, check, progress)
+            whole = True
+        finally:
+            if whole:
+                self._put(child)
+            else:
+                child.kill()
+                self._replace()
+        if isinstance(outcome, Failed):
+            raise _error(outcome)
+        return outcome
+
+    def close(self) -> None:
+        """End all idle children; those at work end with their orders."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for child in idle:
+            child.kill()
+
+    def _watch(
+        self, child: "_Child", order: Order, check: Callable[[], None], progress: Callable[[int, int], None]
+    ) -> Finished | Failed:
+        child.send(order)
+        begun = heard = time.monotonic()
+        outcome: Finished | Failed | None = None
+        while True:
+            messages = child.receive(_TURN_SECONDS)
+            check()
+            now = time.monotonic()
+            heard = now if messages else heard
+            for message in messages:
+                if isinstance(message, Advanced):
+                    progress(message.done, message.total)
+                elif isinstance(message, (Finished, Failed)):
+                    outcome = message
+                elif isinstance(message, Broken):
+                    log.error("mux.broken", trace=message.trace)
+                elif isinstance(message, Exited):
+                    return _settled(outcome, message.status)
+            if now - begun > self._wall:
+                raise TimedOut("Making the file took longer than it may.")
+            if now - heard > self._stall:
+                raise EngineCrashed("The muxer hung on this media.")
+
+    def _get(self) -> "_Child":
+        with self._lock:
+            while self._idle:
+                child = self._idle.pop()
+                if child.alive():
+                    return child
+                child.kill()
+        return _Child()
+
+    def _put(self, child: "_Child") -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(child)
+                return
+        child.kill()
+
+    def _replace(self) -> None:
+        with self._lock:
+            short = not self._idle and not self._closed
+        if short:
+            self._put(_Child())
+
+
+class _Child:
+    """A running downloader.mux.child, in a session of its own so that it is killed with its forks."""
+
+    def __init__(self) -> None:
+        self._channel, theirs = socket.socketpair()
+        self._buffer = b""
+        self._walls: dict[str, str] | None = None
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-c", _BOOT, str(theirs.fileno()), json.dumps(sys.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={},
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        self._channel.settimeout(_START_SECONDS)
+
+    def ready(self) -> dict[str, str]:
+        """Wait until it is up; which walls stand. Raises EngineCrashed when it does not come up."""
+        deadline = time.monotonic() + _START_SECONDS
+        while self._walls is None:
+            for message in self.receive(max(deadline - time.monotonic(), 0.0)):
+                if isinstance(message, Ready):
+                    self._walls = message.walls
+                    log.info("mux.ready", **self._walls)
+            if self._walls is None and time.monotonic() > deadline:
+                raise EngineCrashed("The muxer does not start.")
+        return self._walls
+
+    def send(self, order: Order) -> None:
+        """Give it an order; raises EngineCrashed when it is gone."""
+        try:
+            self._channel.sendall(msgspec.json.encode(order) + b"\n")
+        except OSError:
+            raise EngineCrashed("The muxer died.") from None
+
+    def receive(self, seconds: float) -> list[Message]:
+        """What it said, after waiting at most ``seconds`` for it; raises EngineCrashed when it is gone."""
+        waiting = select.poll()
+        waiting.register(self._channel, select.POLLIN)
+        if not waiting.poll(seconds * 1000):
+            return []
+        try:
+            received = self._channel.recv(_RECEIVE)
+        except OSError:
+            received = b""
+        if not received:
+            raise EngineCrashed("The muxer died.")
+        *lines, self._buffer = (self._buffer + received).split(b"\n")
+        return [_decode(line) for line in lines]
+
+    def alive(self) -> bool:
+        """Whether the process is still there."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it and all it started, at once."""
+        with contextlib.suppress(ProcessLookupError):
+            if self.alive():
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._channel.close()
+
+
+def _settled(outcome: Finished | Failed | None, status: int) -> Finished | Failed:
+    if outcome is None or status:
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        raise EngineCrashed(f"The muxer died on this media ({how}).")
+    return outcome
+
+
+def _error(failed: Failed) -> errors.DownloadError:
+    kind = getattr(errors, failed.error, errors.MediaInvalid)
+    found: errors.DownloadError = kind(failed.message)
+    return found

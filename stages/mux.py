@@ -1,0 +1,87 @@
+"""The mux stage: fetched tracks become the file (and its sidecars) that will be published."""
+
+from pathlib import Path
+
+import msgspec
+
+from downloader.artifacts.names import file_name
+from downloader.config import Settings
+from downloader.errors import StorageFailed
+from downloader.handoff import Fetched, FetchedTrack, Media, Muxed, MuxedFile, Plan
+from downloader.mux.engine import Engine
+from downloader.mux.order import Finished, Made, Order
+from stages.contract import StepContext, StepResult
+
+_SLACK = 64 << 20  # bytes that an output may have beyond twice its input
+_LOSSLESS_RATE = 1_600_000  # bits per second: 48 kHz, stereo, 16 bit, and some
+_CPU_SECONDS = 60
+_CPU_BYTES_PER_SECOND = 8 << 20  # a slow disk and a slow core copy faster than this
+_REALTIME = 4  # transcoding sound is many times faster than playing it, also on a slow core
+
+
+class MuxStage:
+    """See stages.contract.Stage. Keeps one contained child warm; see downloader.mux.engine."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._engine = Engine(wall_seconds=settings.job_time_limit_seconds)
+        self._engine.warm()
+
+    def run(self, step: StepContext) -> StepResult:
+        """Make the file. Work files are named after the epoch; a failure leaves none of them."""
+        plan = step.take("resolve", Plan)
+        fetched = step.take("fetch", Fetched)
+        order = _order(step, plan.media, fetched.tracks)
+        _clear(step.work, order.stem)
+        try:
+            done = self._engine.run(order, step.check, step.progress)
+        except BaseException:
+            _clear(step.work, order.stem)
+            raise
+        title = plan.title or plan.media.title
+        main = _named(done.main, title)
+        muxed = Muxed(
+            main=main,
+            sidecars=tuple(_named(made, title) for made in done.sidecars),
+            duration_ms=done.duration_ms,
+            warnings=done.warnings,
+        )
+        return StepResult(
+            outputs=muxed,
+            duration_ms=done.duration_ms,
+            resolved=msgspec.structs.replace(plan.resolved, container=done.container, file_name=main.name),
+            warnings=done.warnings,
+            fields={"bytes": done.main.size},
+        )
+
+    def close(self) -> None:
+        """End the child."""
+        self._engine.close()
+
+
+def _order(step: StepContext, media: Media, tracks: tuple[FetchedTrack, ...]) -> Order:
+    size = sum(track.size for track in tracks)
+    output, cpu = 2 * size + _SLACK, _CPU_SECONDS + size // _CPU_BYTES_PER_SECOND
+    if media.operation == "transcode":
+        output += round(media.duration_s * max(media.bitrate or 0, _LOSSLESS_RATE) / 8)
+        cpu += round(media.duration_s / _REALTIME)
+    return Order(
+        work=str(step.work.resolve()),
+        stem=f"mux-{step.epoch}",
+        tracks=tracks,
+        media=media,
+        output_limit=output,
+        cpu_limit=cpu,
+    )
+
+
+def _clear(work: Path, stem: str) -> None:
+    try:
+        for path in work.glob(f"{stem}.*"):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageFailed("The work folder cannot be written.") from error
+
+
+def _named(made: Made, title: str) -> MuxedFile:
+    extension = f"{made.label}.{made.extension}" if made.label else made.extension
+    return MuxedFile(path=made.path, name=file_name(title, extension), size=made.size, content_type=made.content_type)

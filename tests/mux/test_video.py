@@ -1,0 +1,96 @@
+"""Video by stream copy: every packet of the sources is in the output, unchanged and in time."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from downloader.handoff import Media, Muxed
+from tests.media import make_audio, make_muxed, make_video
+from tests.mux.conftest import fetched
+from tests.mux.packets import digests, opened, samples
+
+SMALL = (160, 90)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+@pytest.mark.parametrize("codec", ["h264", "h264-bframes", "hevc", "av1"])
+def test_every_packet_of_fragmented_mp4_is_copied(
+    mux: Callable[..., Muxed], tmp_path: Path, codec: str, container: str
+) -> None:
+    video = make_video(tmp_path / "video.mp4", 4, SMALL, codec=codec)
+    audio = make_audio(tmp_path / "audio.m4a", 4)
+
+    made = mux(Media(operation="copy", container=container), fetched(video, "video"), fetched(audio, "audio"))
+
+    output = tmp_path / made.main.path
+    assert digests(output, "video") == digests(video, "video")
+    assert digests(output, "audio") == digests(audio, "audio")
+    assert made.main.name.endswith(f".{container}")
+    assert made.main.size == output.stat().st_size
+
+
+@pytest.mark.parametrize("container", ["webm", "mkv", "mp4"])
+def test_every_packet_of_webm_is_copied(mux: Callable[..., Muxed], tmp_path: Path, container: str) -> None:
+    video = make_video(tmp_path / "video.webm", 4, SMALL)
+    audio = make_audio(tmp_path / "audio.webm", 4)
+
+    made = mux(Media(operation="copy", container=container), fetched(video, "video"), fetched(audio, "audio"))
+
+    output = tmp_path / made.main.path
+    assert digests(output, "video") == digests(video, "video")
+    assert digests(output, "audio") == digests(audio, "audio")
+
+
+def test_times_are_kept_with_b_frames(mux: Callable[..., Muxed], tmp_path: Path) -> None:
+    video = make_video(tmp_path / "video.mp4", 4, SMALL, codec="h264-bframes")
+    audio = make_audio(tmp_path / "audio.m4a", 4)
+
+    made = mux(Media(operation="copy", container="mp4"), fetched(video, "video"), fetched(audio, "audio"))
+
+    output = tmp_path / made.main.path
+    assert [s.pts for s in samples(output, "video")] == pytest.approx([s.pts for s in samples(video, "video")])
+    assert [s.pts for s in samples(output, "audio")] == pytest.approx([s.pts for s in samples(audio, "audio")])
+
+
+def test_a_transport_stream_becomes_mp4(mux: Callable[..., Muxed], tmp_path: Path) -> None:
+    source = make_muxed(tmp_path / "muxed.ts", 4, SMALL)
+
+    made = mux(Media(operation="copy", container="mp4"), fetched(source, "muxed"))
+
+    with opened(tmp_path / made.main.path) as output:
+        assert [s.codec_context.codec_tag for s in output.streams] == ["avc1", "mp4a"]
+        assert all(s.codec_context.extradata[0] == first for s, first in zip(output.streams, (1, 0x11), strict=True))
+    assert len(samples(tmp_path / made.main.path, "video")) == 40
+    assert samples(tmp_path / made.main.path, "video")[0].pts < 0.2
+
+
+def test_the_same_step_gives_the_same_bytes(mux: Callable[..., Muxed], tmp_path: Path) -> None:
+    video = fetched(make_video(tmp_path / "video.webm", 2, SMALL), "video")
+    media = Media(operation="copy", container="webm", title="A title")
+
+    first = (tmp_path / mux(media, video, epoch=1).main.path).read_bytes()
+    second = (tmp_path / mux(media, video, epoch=2).main.path).read_bytes()
+
+    assert first == second
+
+
+def test_sound_alone_goes_into_m4a(mux: Callable[..., Muxed], tmp_path: Path) -> None:
+    audio = make_audio(tmp_path / "audio.m4a", 4)
+
+    made = mux(Media(operation="copy", container="m4a", title="Tone"), fetched(audio, "audio"))
+
+    assert made.main.name == "Tone.m4a"
+    assert made.main.content_type == "audio/mp4"
+    assert digests(tmp_path / made.main.path, "audio") == digests(audio, "audio")
+
+
+def test_sound_is_taken_out_of_a_file_with_picture(mux: Callable[..., Muxed], tmp_path: Path) -> None:
+    source = make_muxed(tmp_path / "muxed.mp4", 4, SMALL)
+
+    made = mux(Media(operation="copy", container="m4a"), fetched(source, "muxed"))
+
+    output = tmp_path / made.main.path
+    assert digests(output, "audio") == digests(source, "audio")
+    with opened(output) as container:
+        assert [stream.type for stream in container.streams] == ["audio"]
