@@ -9,8 +9,7 @@ from downloader.broker import live
 from downloader.broker.client import connect, translated
 from downloader.broker.streams import BLOCK_SECONDS, GROUP, Delivery, Streams, entry_fields
 from downloader.errors import BrokerUnavailable
-from downloader.job import Progress
-from downloader.store.jobs import Entry
+from downloader.job import Entry, Progress
 
 __all__ = ["BLOCK_SECONDS", "GROUP", "Broker", "Delivery"]
 

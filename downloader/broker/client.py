@@ -22,7 +22,6 @@ def connect(url: str, *, timeout: float) -> Any:
         url,
         socket_timeout=timeout,
         socket_connect_timeout=min(timeout, 3.0),
-        socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
         decode_responses=True,

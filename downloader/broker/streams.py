@@ -10,8 +10,8 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from downloader.job import Entry
 from downloader.broker.client import connect, translated
-from downloader.store.jobs import Entry
 
 GROUP = "workers"
 
@@ -146,4 +146,5 @@ class Streams:
 
 
 def entry_fields(entry: Entry) -> dict[Any, Any]:
+    """An entry as the fields of a stream message."""
     return {"job": entry.job_id, "step": entry.step}

@@ -1,0 +1,70 @@
+"""Live progress: percent that never falls, speed over a window, an ETA that does not jump."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from downloader.route import ROUTE, percent_window
+from downloader.states import Stage
+from stages.feed import Feed, Meter
+from tests.stages.driving import claim, finish
+
+
+def test_progress_is_published_while_it_changes(house):
+    job_id = house.post()
+    finish(house.store, claim(house.store, job_id))
+    beats = house.beats()
+    held = beats.hold(claim(house.store, job_id, "fetch"))
+    feed = Feed(beats, house.broker, house.clock)
+    feed.run_once()
+    assert house.broker.snapshot(job_id) is None
+    held.progress(50, 100)
+    feed.run_once()
+    snapshot = house.broker.snapshot(job_id)
+    assert (snapshot.stage, snapshot.downloaded_bytes, snapshot.total_bytes) == (Stage.DOWNLOAD, 50, 100)
+    assert snapshot.progress_percent == 41.0
+
+
+def test_percent_does_not_fall_when_a_step_starts_again(house):
+    job_id = house.post()
+    finish(house.store, claim(house.store, job_id))
+    first = claim(house.store, job_id, "fetch")
+    beats = house.beats()
+    feed = Feed(beats, house.broker, house.clock)
+    held = beats.hold(first)
+    held.progress(90, 100)
+    feed.run_once()
+    before = house.broker.snapshot(job_id).progress_percent
+    beats.drop(held)
+    house.store.give_back(first, crashes=1)
+    again = beats.hold(claim(house.store, job_id, "fetch"))
+    again.progress(5, 100)
+    feed.run_once()
+    assert house.broker.snapshot(job_id).progress_percent == before
+    assert house.broker.snapshot(job_id).downloaded_bytes == 5
+
+
+def test_the_windows_of_the_route_follow_each_other_below_a_hundred():
+    windows = [percent_window(name) for name in ROUTE]
+    assert windows[0][0] == 0
+    assert all(before[1] <= after[0] for before, after in pairwise(windows))
+    assert windows[-1][1] < 100
+
+
+def test_speed_is_over_a_sliding_window():
+    meter = Meter()
+    for second in range(20):
+        meter.add(second, min(second, 10) * 1000)
+    assert meter.speed == 0
+    assert Meter().eta(5) is None
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 5), st.integers(0, 10**9)), min_size=2, max_size=50))
+def test_a_meter_never_fails_nor_goes_negative(steps):
+    meter, now = Meter(), 0.0
+    for passed, done in steps:
+        now += passed
+        meter.add(now, done)
+        assert meter.speed >= 0
+        assert (meter.eta(10**6) or 0) >= 0

@@ -1,0 +1,201 @@
+"""One step at a time through a real runner, with every way to end."""
+
+import pytest
+
+from downloader import errors
+from downloader.job import Entry
+from downloader.states import Status
+from downloader.vault import Vault
+from stages import endings
+from stages.contract import StepResult
+from tests.stages.driving import PLAN
+
+
+def run(house, function=lambda _step: None, stage="resolve", **kwargs):
+    house.runner(function, **kwargs).run(house.deliver(stage), "w/0")
+
+
+def test_a_step_is_committed_then_added_then_acknowledged(house):
+    job_id = house.post()
+    run(house)
+    assert house.reached == ["read", "claimed", "ran", "committed", "acked"]
+    assert house.broker.entries("resolve") == set()
+    assert house.broker.entries("fetch") == {Entry("fetch", job_id, "fetch")}
+
+
+def test_the_context_gives_a_stage_what_it_needs(house):
+    seen = []
+    job_id = house.post(authorization=Vault.from_settings(house.settings).seal("Bearer t0ken"))
+    run(house, seen.append)
+    (step,) = seen
+    assert (step.job.id, step.name, step.epoch, step.attempt) == (job_id, "resolve", 1, 1)
+    assert step.authorization == "Bearer t0ken"
+    assert step.work.is_dir()
+
+
+def test_a_whole_route_ends_the_job_and_leaves_no_work_folder(house):
+    job_id = house.post()
+    for stage in ("resolve", "fetch", "mux", "publish"):
+        run(house, stage=stage)
+    assert house.store.job(job_id).status is Status.DONE
+    assert not (house.settings.jobs_dir / job_id).exists()
+
+
+def test_a_finished_step_delivered_again_still_adds_its_successor(house):
+    job_id = house.post()
+    run(house)
+    house.broker.settle(house.deliver("fetch"))  # the successor's entry is lost
+    house.broker.add([Entry("resolve", job_id, "resolve")])
+    run(house, lambda _step: pytest.fail("done work is not done again"))
+    assert house.broker.entries("fetch") == {Entry("fetch", job_id, "fetch")}
+
+
+def raising(error):
+    def run(_step):
+        raise error
+
+    return run
+
+
+def test_a_final_error_ends_the_job_with_code_and_sentence(house):
+    job_id = house.post()
+    run(house, raising(errors.NoStream("Nothing fits what was asked for.")))
+    job = house.store.job(job_id)
+    assert (job.status, job.error_code, job.error) == (Status.FAILED, "no_stream", "Nothing fits what was asked for.")
+    assert not (house.settings.jobs_dir / job_id).exists()
+    assert house.broker.entries("resolve") == set()
+
+
+def test_a_passing_error_is_tried_again_after_a_pause_then_ends_the_job(house):
+    job_id = house.post()
+    for tries in range(endings.MAX_RETRIES):
+        run(house, raising(errors.UpstreamUnavailable("Away.")))
+        step = house.step(job_id)
+        assert (step["state"], step["retries"], step["crashes"]) == ("ready", tries + 1, 0)
+        assert step["pause"] > 0
+        make_due(house, job_id)
+    run(house, raising(errors.UpstreamUnavailable("Away.")))
+    assert house.store.job(job_id).error_code == "upstream_unavailable"
+
+
+def test_a_bug_counts_as_a_crash_and_the_third_ends_the_job(house):
+    job_id = house.post()
+    for crash in range(endings.MAX_CRASHES):
+        assert house.step(job_id)["crashes"] == crash
+        run(house, raising(ZeroDivisionError()))
+    job = house.store.job(job_id)
+    assert (job.status, job.error_code) == (Status.FAILED, "poisoned")
+
+
+def test_a_crashed_engine_ends_the_job_as_invalid_media(house):
+    job_id = house.post()
+    for _ in range(endings.MAX_CRASHES):
+        run(house, raising(errors.EngineCrashed("The muxer died.")))
+    assert house.store.job(job_id).error_code == "media_invalid"
+
+
+def test_a_drain_hands_the_step_back_at_once_and_counts_nothing(house):
+    job_id = house.post()
+    run(house, raising(errors.Draining("Ending.")))
+    step = house.step(job_id)
+    assert (step["state"], step["retries"], step["crashes"]) == ("ready", 0, 0)
+    assert house.broker.entries("resolve") == {Entry("resolve", job_id, "resolve")}
+
+
+def test_no_room_yet_waits_without_counting(house):
+    job_id = house.post()
+    run(house, raising(errors.NoRoomYet("Others hold it.")))
+    step = house.step(job_id)
+    assert (step["state"], step["retries"], step["crashes"]) == ("ready", 0, 0)
+    assert step["pause"] > 0
+
+
+def test_a_cancel_is_seen_by_check_and_the_work_folder_goes(house):
+    beats = house.beats()
+
+    def stage(step):
+        (step.work / "half").write_bytes(b"x")
+        house.store.cancel(step.job.id)
+        beats.run_once()
+        beats.run_once()  # the first is a beat, the second a look: either notices
+        step.check()
+
+    job_id = house.post()
+    run(house, stage, beats=beats)
+    assert house.store.job(job_id).error_code == "cancelled"
+    assert not (house.settings.jobs_dir / job_id).exists()
+    assert house.broker.entries("resolve") == set()
+
+
+def test_a_cancel_just_before_the_commit_wins(house):
+    job_id = house.post()
+    run(house, lambda step: house.store.cancel(step.job.id) and None)
+    assert house.store.job(job_id).error_code == "cancelled"
+    assert house.broker.entries("fetch") == set()
+
+
+def test_a_lost_lease_leaves_the_folder_to_the_successor(house):
+    def stage(step):
+        (lapsed,) = house.store.lapsed("w")
+        house.store.give_back(lapsed, crashes=1)
+        house.clock.offset += house.settings.lease_seconds + 1
+        step.check()
+
+    job_id = house.post()
+    run(house, stage)
+    assert house.store.job(job_id).status is Status.RUNNING
+    assert (house.settings.jobs_dir / job_id).exists()
+    assert house.reached[-1] == "claimed"
+
+
+def test_check_asks_postgres_once_the_lease_ran_out_and_goes_on_when_it_is_ours(house):
+    def stage(step):
+        house.clock.offset += house.settings.lease_seconds + 1
+        step.check()
+
+    job_id = house.post()
+    run(house, stage)
+    assert house.step(job_id)["state"] == "done"
+
+
+def test_a_job_has_a_total_time_limit(house):
+    def stage(step):
+        house.clock.offset += house.settings.job_time_limit_seconds + 1
+        step.check()
+
+    job_id = house.post()
+    run(house, stage)
+    assert house.store.job(job_id).error_code == "timed_out"
+
+
+def test_the_row_gets_what_the_step_found(house):
+    job_id = house.post()
+    run(house, lambda _step: StepResult(outputs=PLAN, title="A title", duration_ms=1500, warnings=("Mind.",)))
+    job = house.store.job(job_id)
+    assert (job.title, job.duration_ms, job.warnings) == ("A title", 1500, ("Mind.",))
+
+
+def test_reservations_tell_never_from_not_yet(house):
+    def stage(step):
+        with pytest.raises(errors.InsufficientStorage):
+            step.reserve(1 << 60)
+        step.reserve(1000)
+
+    run_for = house.post()
+    run(house, stage)
+    assert house.step(run_for)["state"] == "done"
+
+
+def test_an_unknown_step_is_left_for_a_process_that_knows_it(house):
+    house.broker.add([Entry("resolve", "j", "from-the-future")])
+    run(house)
+    assert house.reached == []
+    assert [item.entry.step for item in house.broker.left_by("resolve", "w/0")] == ["from-the-future"]
+
+
+def make_due(house, job_id):
+    house.store.db.rows(
+        "UPDATE downloader_steps SET ready_at = now() WHERE state = 'ready' AND job_id = %(id)s RETURNING 1",
+        {"id": job_id},
+    )
+    house.broker.add([Entry("resolve", job_id, "resolve")])
