@@ -10,12 +10,12 @@ import importlib
 import os
 import pkgutil
 import select
-import signal
 import socket
 import sys
 import time
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 import av
 import msgspec
@@ -23,7 +23,7 @@ import msgspec
 from downloader.errors import DownloadError
 from downloader.mux import containment
 from downloader.mux.order import Advanced, Broken, Exited, Failed, Message, Order, Ready
-from downloader.mux.work import perform
+from downloader.mux.work import perform, warm_up
 
 _PROGRESS_SECONDS = 0.1
 _RECEIVE = 1 << 20
@@ -38,12 +38,8 @@ def main(descriptor: int) -> None:
     gc.collect()
     gc.freeze()
     _send(channel, Ready(walls))
-    buffer = b""
-    while received := channel.recv(_RECEIVE):
-        buffer += received
-        while b"\n" in buffer:
-            line, buffer = buffer.split(b"\n", 1)
-            _send(channel, Exited(_run(channel, line)))
+    while True:
+        _send(channel, Exited(_serve_one(channel)))
 
 
 def _load() -> None:
@@ -53,28 +49,35 @@ def _load() -> None:
             importlib.import_module(module.name)
 
 
-def _run(channel: socket.socket, line: bytes) -> int:
-    """Fork, have the order done, and wait; when the engine is gone, so is this process, and with it the fork."""
+def _serve_one(channel: socket.socket) -> int:
+    """Fork a process that waits for the next order and does it; its exit status.
+
+    It is forked ahead of the order, so that no order waits for it. When the engine is gone, so is this process, and
+    with it the fork.
+    """
     owner = os.getpid()
     pid = os.fork()
     if not pid:
-        _work(channel, line, owner)
+        _work(channel, owner)
+    descriptor = os.pidfd_open(pid)
     watch = select.poll()
-    watch.register(os.pidfd_open(pid), select.POLLIN)
+    watch.register(descriptor, select.POLLIN)
     watch.register(channel, select.POLLRDHUP)
     watch.poll()
+    os.close(descriptor)
     done, status = os.waitpid(pid, os.WNOHANG)
     if not done:
         os._exit(0)
     return os.waitstatus_to_exitcode(status)
 
 
-def _work(channel: socket.socket, line: bytes, owner: int) -> None:
-    """The fork: never returns."""
+def _work(channel: socket.socket, owner: int) -> NoReturn:
+    """The fork."""
     try:
-        signal.set_wakeup_fd(-1)
-        order = msgspec.json.decode(line, type=Order)
-        containment.confine(Path(order.work), order.output_limit, order.cpu_limit, owner)
+        containment.die_with(owner)
+        warm_up()
+        order = msgspec.json.decode(_line(channel), type=Order)
+        containment.confine(Path(order.work), order.output_limit, order.cpu_limit)
         _send(channel, perform(order, _Reporter(channel)))
     except DownloadError as error:
         _send(channel, Failed(type(error).__name__, error.message))
@@ -82,6 +85,16 @@ def _work(channel: socket.socket, line: bytes, owner: int) -> None:
         _send(channel, Broken(traceback.format_exc()))
     finally:
         os._exit(0)
+
+
+def _line(channel: socket.socket) -> bytes:
+    """The next order, after waiting for it; ends the process when the engine is gone."""
+    parts = [b""]
+    while not parts[-1].endswith(b"\n"):
+        parts.append(channel.recv(_RECEIVE))
+        if not parts[-1]:
+            os._exit(0)
+    return b"".join(parts)
 
 
 class _Reporter:

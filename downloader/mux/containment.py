@@ -35,11 +35,15 @@ def enclose() -> dict[str, str]:
     return walls
 
 
-def confine(work: Path, output_limit: int, cpu_limit: int, owner: int) -> None:
-    """Put the walls of one order around this fork of ``owner``. ``output_limit`` bytes a file, ``cpu_limit`` seconds."""
+def die_with(parent: int) -> None:
+    """Have this process, a fork of ``parent``, killed when its parent ends."""
     _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
-    if os.getppid() != owner:
+    if os.getppid() != parent:
         os._exit(0)
+
+
+def confine(work: Path, output_limit: int, cpu_limit: int) -> None:
+    """Put the walls of one order around this fork: ``output_limit`` bytes a file, ``cpu_limit`` seconds."""
     _limit(resource.RLIMIT_FSIZE, output_limit)
     _limit(resource.RLIMIT_CPU, cpu_limit)
     _limit(resource.RLIMIT_AS, _address_space() + MEMORY_LIMIT)
@@ -54,9 +58,9 @@ def _limit(kind: int, value: int) -> None:
 
 def _address_space() -> int:
     """Bytes of address space in use now (proc(5): the first field of statm, in pages)."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    pages = int(Path("/proc/self/statm").read_bytes().split()[0])
     return pages * resource.getpagesize()
 
 
 def _prctl(option: int, value: int) -> bool:
-    return _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) == 0
+    return bool(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) == 0)

@@ -23,7 +23,10 @@ from downloader import errors
 from downloader.errors import EngineCrashed, TimedOut
 from downloader.mux.order import Advanced, Broken, Exited, Failed, Finished, Message, Order, Ready
 
-_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from downloader.mux.child import main; main(int(sys.argv[1]))"
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[2]);"
+    "from downloader.mux.child import main; main(int(sys.argv[1]))"
+)
 _TURN_SECONDS = 0.1
 _START_SECONDS = 30.0
 _RECEIVE = 1 << 16
@@ -91,21 +94,20 @@ class Engine:
     ) -> Finished | Failed:
         child.send(order)
         begun = heard = time.monotonic()
-        outcome: Finished | Failed | None = None
         while True:
             messages = child.receive(_TURN_SECONDS)
             check()
             now = time.monotonic()
             heard = now if messages else heard
             for message in messages:
+                if isinstance(message, (Finished, Failed)):
+                    return message
                 if isinstance(message, Advanced):
                     progress(message.done, message.total)
-                elif isinstance(message, (Finished, Failed)):
-                    outcome = message
                 elif isinstance(message, Broken):
                     log.error("mux.broken", trace=message.trace)
                 elif isinstance(message, Exited):
-                    return _settled(outcome, message.status)
+                    raise EngineCrashed(f"The muxer died on this media ({_how(message.status)}).")
             if now - begun > self._wall:
                 raise TimedOut("Making the file took longer than it may.")
             if now - heard > self._stall:
@@ -141,6 +143,7 @@ class _Child:
         self._channel, theirs = socket.socketpair()
         self._buffer = b""
         self._walls: dict[str, str] | None = None
+        self._working = False  # the process of the last order has not ended yet
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-c", _BOOT, str(theirs.fileno()), json.dumps(sys.path)],
@@ -154,19 +157,22 @@ class _Child:
         self._channel.settimeout(_START_SECONDS)
 
     def ready(self) -> dict[str, str]:
-        """Wait until it is up; which walls stand. Raises EngineCrashed when it does not come up."""
+        """Wait until it can take an order; which walls stand. Raises EngineCrashed when it does not come up."""
         deadline = time.monotonic() + _START_SECONDS
-        while self._walls is None:
+        while self._walls is None or self._working:
             for message in self.receive(max(deadline - time.monotonic(), 0.0)):
                 if isinstance(message, Ready):
                     self._walls = message.walls
                     log.info("mux.ready", **self._walls)
-            if self._walls is None and time.monotonic() > deadline:
+                elif isinstance(message, Exited):
+                    self._working = False
+            if time.monotonic() > deadline:
                 raise EngineCrashed("The muxer does not start.")
         return self._walls
 
     def send(self, order: Order) -> None:
         """Give it an order; raises EngineCrashed when it is gone."""
+        self._working = True
         try:
             self._channel.sendall(msgspec.json.encode(order) + b"\n")
         except OSError:
@@ -200,11 +206,8 @@ class _Child:
         self._channel.close()
 
 
-def _settled(outcome: Finished | Failed | None, status: int) -> Finished | Failed:
-    if outcome is None or status:
-        how = f"signal {-status}" if status < 0 else f"status {status}"
-        raise EngineCrashed(f"The muxer died on this media ({how}).")
-    return outcome
+def _how(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"status {status}"
 
 
 def _error(failed: Failed) -> errors.DownloadError:

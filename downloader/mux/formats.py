@@ -80,7 +80,7 @@ def fitting(wanted: Container, video: str | None, audio: str | None) -> Containe
 
 
 def content_type(found: Container, *, picture: bool) -> str:
-    """The media type of a file in this container; without picture it is audio/…"""
+    """The media type of a file in this container; without picture it is one of audio."""
     return found.content_type if picture else found.content_type.replace("video/", "audio/")
 
 

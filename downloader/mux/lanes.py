@@ -86,13 +86,11 @@ class Strand:
 
     def _note(self, packet: Any, dts: int, pts: int) -> None:
         start = pts * self.tick
-        if not -_LIMIT < start < _LIMIT or not -_LIMIT < dts * self.tick:
+        if not -_LIMIT < start < _LIMIT or not dts * self.tick > -_LIMIT:
             raise MediaInvalid(f"The timestamps of the {self.kind} track make no sense.")
-        if start < self.start:
-            self.start = start
+        self.start = min(self.start, start)
         end = start + (packet.duration or 0) * self.tick
-        if end > self.end:
-            self.end = end
+        self.end = max(self.end, end)
         self.count += 1
 
 

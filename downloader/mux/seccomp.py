@@ -1,4 +1,4 @@
-"""A seccomp filter (seccomp(2)) that takes from the process what a muxer never needs: network, programs, other processes.
+"""A seccomp filter (seccomp(2)): takes what a muxer never needs, such as network, programs and other processes.
 
 A deny list, for the architectures below: denied calls fail with EPERM, a call of a foreign architecture (the 32-bit
 door on x86-64 among them) kills. What stays open is what files, memory and threads need.

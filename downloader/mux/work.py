@@ -1,13 +1,16 @@
 """What the contained process does with an order: the right operation, and errors turned into ours."""
 
 import errno
+import os
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
 
 from downloader.errors import DownloadError, InsufficientStorage, MediaInvalid, StorageFailed
-from downloader.mux import formats
+from downloader.handoff import Media
+from downloader.mux import check, formats, lanes, sink
 from downloader.mux.order import Finished, Made, Order
 from downloader.mux.remux import remux
 
@@ -20,6 +23,27 @@ def perform(order: Order, advance: Callable[[float, float], None]) -> Finished:
         return _perform(order, advance)
     except (av.error.FFmpegError, OSError, MemoryError) as error:
         raise translated(error) from error
+
+
+def warm_up() -> None:
+    """Remux a moment of nothing in memory, so that the first order finds all its code and memory in place."""
+    container = formats.CONTAINERS["mp4"]
+    first, second = (os.memfd_create(name) for name in ("first", "second"))
+    path, copy = (Path(f"/proc/self/fd/{descriptor}") for descriptor in (first, second))
+    with sink.created(path, container, Media("copy", "mp4")) as output:
+        stream = output.add_mux_stream("aac", rate=48000)
+        for number in range(50):
+            packet = av.Packet(1024)
+            packet.pts = packet.dts = number * 1024
+            packet.time_base, packet.stream = Fraction(1, 48000), stream
+            output.mux_one(packet)
+    with av.open(str(path), "r", format="mov") as source, sink.created(copy, container, Media("copy", "mp4")) as output:
+        stream = source.streams[0]
+        strand = lanes.Strand(stream, sink.add_copy(output, stream, container), 0.0)
+        lanes.copy([lanes.Lane(source.demux(stream), {0: strand})], output.mux_one, lambda _: None)
+    check.checked(copy, container, picture=False, sound=True, seconds=strand.end)
+    os.close(first)
+    os.close(second)
 
 
 def translated(error: BaseException) -> DownloadError:
