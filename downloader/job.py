@@ -115,6 +115,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     total_ms: int | None = None
     updated_at: datetime | None = None
     request_id: str | None = None
+    artifact_expires_at: datetime | None = None
 
     @property
     def ended(self) -> bool:
@@ -134,6 +135,14 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     crashes: int = 0
     retries: int = 0
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What a stream entry says: ids only."""
+
+    stage: str
+    job_id: str
+    step: str
 
 
 class Progress(msgspec.Struct, frozen=True, rename="camel"):

@@ -1,7 +1,8 @@
 """Postgres, the truth: jobs, steps, reservations, workers. Values in, values out; SQL in the .sql files beside."""
 
+from downloader.job import Entry
 from downloader.store.database import Database
-from downloader.store.jobs import Entry, Jobs, NewJob, NotCancellable, Posted, QueueFull, StillRunning
+from downloader.store.jobs import Jobs, NewJob, NotCancellable, Posted, QueueFull, StillRunning
 from downloader.store.migrate import migrate, pending
 from downloader.store.recovery import Backlog, Recovery
 from downloader.store.steps import Achieved, Claim, Finished, Lapsed, Outcome, Steps

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from downloader.errors import DownloadError
-from downloader.job import Job, Options
+from downloader.job import Entry, Job, Options
 from downloader.route import steps_for
 from downloader.states import Status
 from downloader.store import rows
@@ -48,15 +48,6 @@ class NewJob:
     cache_key: str
     authorization: bytes | None = None
     request_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What a stream entry says: ids only."""
-
-    stage: str
-    job_id: str
-    step: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from downloader.job import Entry
 from downloader.store.database import Database, named
-from downloader.store.jobs import Entry
 from downloader.store.steps import Lapsed
 
 _SQL = named("steps.sql")

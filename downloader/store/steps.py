@@ -6,12 +6,11 @@ from typing import Any
 
 import msgspec
 
-from downloader.job import Artifact, Job, Resolved, Sidecar
+from downloader.job import Artifact, Entry, Job, Resolved, Sidecar
 from downloader.route import RouteStep
 from downloader.states import StepState
 from downloader.store import rows
 from downloader.store.database import Database, named
-from downloader.store.jobs import Entry
 
 _SQL = named("steps.sql")
 
