@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1
 QUICK_DEATH_SECONDS = 5.0  # a server that lived no longer than this did not really start
-QUICK_DEATHS_ALLOWED = 8  # with the pauses below: about eight seconds of trying
-LONGEST_PAUSE_SECONDS = 2.0
+QUICK_DEATHS_ALLOWED = 6  # with the pauses below: three and a half seconds of trying
+LONGEST_PAUSE_SECONDS = 1.0
 LIFELINE = 0
 
 

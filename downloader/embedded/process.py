@@ -14,6 +14,7 @@ from pathlib import Path
 
 KEEPER = Path(__file__).with_name("keeper.py")
 LEAVE_SECONDS = 15.0  # a server whose owner was killed is gone by then
+OWNER_SECONDS = 1.0  # an owner that is still there then is not just being killed
 GRACE_SECONDS = 8.0
 POLL_SECONDS = 0.01
 SOCKET_PATH_BYTES = 90  # sun_path holds 107 and Postgres adds its file name
@@ -41,20 +42,32 @@ class Lock:
         Raises ServerFailed when the owner of the server lives.
         """
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + LEAVE_SECONDS
         try:
-            while not self._try(descriptor):
-                self._refuse_living_owner(descriptor)
-                if time.monotonic() > deadline:
-                    _kill_all_in(self.folder)
-                    deadline += LEAVE_SECONDS
-                time.sleep(POLL_SECONDS)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, _identity(os.getpid()).encode(), 0)
+            self._acquire(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor
+
+    def _acquire(self, descriptor: int) -> None:
+        if not self._await(descriptor, LEAVE_SECONDS):
+            _kill_all_in(self.folder)
+            if not self._await(descriptor, LEAVE_SECONDS):
+                raise ServerFailed(f"An earlier server still holds {self.path}: end the processes that have it open.")
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, _identity(os.getpid()).encode(), 0)
+
+    def _await(self, descriptor: int, seconds: float) -> bool:
+        """Whether the lock could be taken within ``seconds``."""
+        started = time.monotonic()
+        while not self._try(descriptor):
+            waited = time.monotonic() - started
+            if waited > OWNER_SECONDS:
+                self._refuse_living_owner(descriptor)
+            if waited > seconds:
+                return False
+            time.sleep(POLL_SECONDS)
+        return True
 
     def _refuse_living_owner(self, descriptor: int) -> None:
         owner = os.pread(descriptor, 64, 0).decode()
@@ -164,12 +177,13 @@ def remove_socket_folder(folder: Path) -> None:
 
 
 def _identity(pid: int) -> str:
-    """Process id and start time (clock ticks since boot): names one process for good. Empty when there is none."""
+    """Process id and start time (clock ticks since boot): names one process for good. Empty for a dead one."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return f"{pid} {stat.rpartition(')')[2].split()[19]}"
+    after_name = stat.rpartition(")")[2].split()
+    return "" if after_name[0] in "ZX" else f"{pid} {after_name[19]}"
 
 
 def _kill_all_in(folder: Path) -> None:
