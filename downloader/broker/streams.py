@@ -59,7 +59,7 @@ class Streams:
             try:
                 found = self._blocking.xreadgroup(GROUP, consumer, {key: ">"}, count=1, block=milliseconds)
             except ResponseError as error:
-                if "NOGROUP" not in str(error):
+                if not _gone(error):
                     raise
                 self._make_group(stage)
                 return None
@@ -71,7 +71,7 @@ class Streams:
             try:
                 found = self._commands.xreadgroup(GROUP, consumer, {self.key(stage): "0"}, count=_PAGE)
             except ResponseError as error:
-                if "NOGROUP" in str(error):
+                if _gone(error):
                     return []
                 raise
             return list(self._deliveries(stage, found[0][1])) if found else []
@@ -84,7 +84,7 @@ class Streams:
                     self.key(stage), GROUP, consumer, min_idle_time=int(idle * 1000), start_id="0-0", count=_PAGE
                 )
             except ResponseError as error:
-                if "NOGROUP" in str(error) or "no such key" in str(error).lower():
+                if _gone(error):
                     return []
                 raise
             return list(self._deliveries(stage, answer[1]))
@@ -95,7 +95,7 @@ class Streams:
             try:
                 pending = self._commands.xpending(self.key(stage), GROUP)
             except ResponseError as error:
-                if "NOGROUP" not in str(error):
+                if not _gone(error):
                     raise
                 self._make_group(stage)
                 return int(self._commands.xlen(self.key(stage)))
@@ -117,7 +117,7 @@ class Streams:
             try:
                 self._commands.xgroup_delconsumer(self.key(stage), GROUP, consumer)
             except ResponseError as error:
-                if "NOGROUP" not in str(error) and "no such key" not in str(error).lower():
+                if not _gone(error):
                     raise
 
     def ping(self) -> None:
@@ -148,3 +148,9 @@ class Streams:
 def entry_fields(entry: Entry) -> dict[Any, Any]:
     """An entry as the fields of a stream message."""
     return {"job": entry.job_id, "step": entry.step}
+
+
+def _gone(error: ResponseError) -> bool:
+    """Whether the stream or its group is not there (yet, or any more)."""
+    text = str(error)
+    return "NOGROUP" in text or "requires the key to exist" in text or "no such key" in text.lower()

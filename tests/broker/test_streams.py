@@ -66,6 +66,7 @@ def test_a_lost_stream_or_group_is_made_anew(broker, raw, loss):
         raw.xgroup_destroy(broker.key("fetch"), "workers")
     assert broker.left_by("fetch", "c") == []
     assert broker.stale("fetch", "c", idle=0) == []
+    broker.forget("fetch", "c")
     assert broker.read("fetch", "c", block=0.01) is None
     broker.add([TWO])
     found = {read(broker).entry for _ in range(1 if loss == "key" else 2)}
