@@ -169,11 +169,8 @@ class Service:
 
     def logs(self) -> list[dict[str, Any]]:
         """The structured lines of the log so far."""
-        lines = []
-        for line in self.log.read_text(errors="replace").splitlines():
-            if line.startswith("{"):
-                lines.append(json.loads(line))
-        return lines
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 def _free_port() -> int:

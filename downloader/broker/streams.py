@@ -10,8 +10,8 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from downloader.job import Entry
 from downloader.broker.client import connect, translated
+from downloader.job import Entry
 
 GROUP = "workers"
 
