@@ -1,0 +1,156 @@
+"""The way in: fetches all tracks of a plan at once into a job's work folder.
+
+One ``Engine`` per process; ``fetch`` may run in several threads at once and blocks until its job's tracks are there.
+Each call has a wire (connections, curl handles) of its own; what jobs share is the budget per host.
+"""
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from downloader.config import Settings
+from downloader.errors import DownloadError, MediaTooLarge, NoStream, TimedOut
+from downloader.fetch.budget import HostBudget
+from downloader.fetch.limits import Limits
+from downloader.fetch.ranged import RangedTrack
+from downloader.fetch.route import Router
+from downloader.fetch.task import Context, Download, Task
+from downloader.fetch.transfer import Wire
+from downloader.handoff import Fetched, Track
+
+FOLDER = "fetch"
+"""The folder of a job's tracks, in its work folder."""
+
+_HOST_SHARE = 4  # how many streams' connections one host gets from the whole process
+_MAX_PER_HOST = 64
+
+
+class Engine:
+    """See the module. ``resolve`` pins names to addresses as ``name:port:address`` (curl's RESOLVE)."""
+
+    def __init__(self, settings: Settings, limits: Limits | None = None, *, resolve: tuple[str, ...] = ()) -> None:
+        self._settings = settings
+        self._limits = limits or Limits()
+        self._resolve = resolve
+        per_host = max(settings.download_workers, min(_MAX_PER_HOST, settings.download_workers * _HOST_SHARE))
+        self._budget = HostBudget(per_host)
+        self._executor = ThreadPoolExecutor(max_workers=8, thread_name_prefix="fetch-disk")
+        self._users = itertools.count(1)
+
+    def fetch(self, tracks: Sequence[Track], task: Task) -> Fetched:
+        """All tracks, whole and forced to the disk; optional ones that failed are missing and named in ``warnings``.
+
+        Raises errors of downloader.errors: what ``task.check`` raises, or why a track could not be had. What is on
+        disk stays for a later attempt when the error's verdict says so.
+        """
+        router = Router(self._settings, authorization=task.authorization, request_id=task.request_id)
+        wire = Wire(
+            router,
+            self._limits,
+            http2=self._settings.download_http2,
+            proxy=self._settings.media_proxy_url,
+            resolve=self._resolve,
+        )
+        context = self._context(task, router, wire)
+        downloads: list[Download] = []
+        warnings: list[str] = []
+        try:
+            for track in tracks:
+                _open(track, context, downloads, warnings)
+            self._drive(downloads, wire, task)
+        finally:
+            for download in downloads:
+                download.close()
+            wire.close()
+        return _outcome(downloads, warnings)
+
+    def close(self) -> None:
+        """End the engine's threads."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _context(self, task: Task, router: Router, wire: Wire) -> Context:
+        return Context(
+            folder=task.work / FOLDER,
+            epoch=task.epoch,
+            wire=wire,
+            router=router,
+            limits=self._limits,
+            budget=self._budget,
+            executor=self._executor,
+            refresh=task.refresh,
+            workers=self._settings.download_workers,
+            chunk_size=self._settings.download_chunk_size,
+            max_bytes=self._settings.media_max_bytes,
+            user=next(self._users),
+            random=random.Random(),  # noqa: S311 - jitter
+        )
+
+    def _drive(self, downloads: Sequence[Download], wire: Wire, task: Task) -> None:
+        """The loop: look after everything every tick, send what may be sent, move bytes in between."""
+        due = 0.0
+        while True:
+            now = time.monotonic()
+            if now >= due:
+                due = now + self._limits.tick
+                task.check()
+                if task.deadline is not None and now >= task.deadline:
+                    raise TimedOut("The job took longer than it may.")
+                for download in downloads:
+                    if download.error is None and not download.finished:
+                        download.tick(now)
+                self._report(downloads, task)
+            _raise_failure(downloads)
+            if all(download.finished or download.error for download in downloads):
+                return
+            _send(downloads, wire, now)
+            wire.run(max(0.0, due - time.monotonic()))
+
+    def _report(self, downloads: Sequence[Download], task: Task) -> None:
+        live = [download for download in downloads if download.error is None]
+        done = sum(download.done for download in live)
+        if done > self._settings.media_max_bytes:
+            raise MediaTooLarge("The media is larger than this service takes.")
+        task.progress(done, sum(download.total for download in live))
+
+
+def _open(track: Track, context: Context, downloads: list[Download], warnings: list[str]) -> None:
+    makers: dict[str, Callable[[Track, Context], Download]] = {"ranges": RangedTrack}
+    try:
+        maker = makers.get(track.transport)
+        if maker is None:
+            raise NoStream(f"Tracks of the kind {track.transport} cannot be fetched.")
+        downloads.append(maker(track, context))
+    except DownloadError as error:
+        if not track.optional:
+            raise
+        warnings.append(error.message)
+
+
+def _raise_failure(downloads: Sequence[Download]) -> None:
+    for download in downloads:
+        if download.error is not None and not download.optional:
+            raise download.error
+
+
+def _send(downloads: Sequence[Download], wire: Wire, now: float) -> None:
+    """One request for each download in turn, until none wants another."""
+    wanting = [download for download in downloads if download.error is None and not download.finished]
+    while wanting:
+        for download in list(wanting):
+            exchange = download.next(now)
+            if exchange is None:
+                wanting.remove(download)
+            else:
+                wire.start(exchange)
+
+
+def _outcome(downloads: Sequence[Download], warnings: list[str]) -> Fetched:
+    tracks = [found for download in downloads if download.error is None for found in download.fetched()]
+    warnings.extend(download.error.message for download in downloads if download.error is not None)
+    return Fetched(
+        tracks=tuple(tracks),
+        bytes_moved=sum(download.moved for download in downloads),
+        warnings=tuple(warnings),
+    )

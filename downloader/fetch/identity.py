@@ -1,0 +1,43 @@
+"""Which object a track's bytes belong to: pinned by the first response, compared with every later one."""
+
+import msgspec
+
+from downloader.fetch.http import Head
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Size in bytes (None: not said yet) and validators as the host gave them."""
+
+    size: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+    @property
+    def strong(self) -> str | None:
+        """The entity tag when it may stand in If-Range (RFC 9110, 13.1.5): strong ones only."""
+        return self.etag if self.etag and self.etag.startswith('"') else None
+
+    @property
+    def verifiable(self) -> bool:
+        """Whether a later response can be told from one of another version by more than its size."""
+        return self.etag is not None or self.last_modified is not None
+
+    def conflict(self, other: "Identity", *, vouched: bool = False) -> str | None:
+        """Why ``other`` (of a later response) is another object, in words; None when it may be the same.
+
+        ``vouched``: the host itself compared our strong validator (If-Range, 206), so a missing one does no harm.
+        """
+        if self.size is not None and other.size is not None and self.size != other.size:
+            return f"its size went from {self.size} to {other.size} bytes"
+        if self.etag is not None:
+            if other.etag is not None:
+                return None if other.etag == self.etag else "its entity tag changed"
+            return None if vouched else "its entity tag went missing"
+        if self.last_modified is not None and other.last_modified != self.last_modified:
+            return "its modification time changed"
+        return None
+
+
+def identity_of(head: Head, size: int | None) -> Identity:
+    """The identity that a response states; ``size`` is the whole object's, from Content-Range or Content-Length."""
+    return Identity(size, head.get("etag") or None, head.get("last-modified") or None)

@@ -1,0 +1,39 @@
+"""A ranged GET of the first byte, to learn size and identity (never a HEAD: googlevideo punishes it)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from downloader.errors import DownloadError
+from downloader.fetch import answers
+from downloader.fetch.http import Head
+from downloader.fetch.identity import Identity, identity_of
+from downloader.fetch.limits import Limits
+from downloader.fetch.route import Request
+
+
+class Probe:
+    """See Exchange. ``answer`` is called once: with the identity, or None when the host would not say."""
+
+    def __init__(self, request: Request, limits: Limits, answer: Callable[[Identity | None], None]) -> None:
+        self.request = replace(request, mode="header")
+        self.headers: tuple[str, ...] = ("Range: bytes=0-0",)
+        self.stall = limits.low_speed_time
+        self.ended = False
+        self._answer = answer
+        self._found: Identity | None = None
+
+    def head(self, head: Head) -> None:
+        """See Exchange."""
+        if head.status == answers.PARTIAL:
+            answers.check_content(self.request.host, head, text=False)
+            found = answers.check_partial(self.request.host, head, 0)
+            self._found = identity_of(head, found.total)
+
+    def body(self, _data: bytes) -> int | None:
+        """See Exchange: the head has said it all."""
+        return None if self._found is not None else -1
+
+    def over(self, _error: DownloadError | None) -> None:
+        """See Exchange."""
+        self.ended = True
+        self._answer(self._found)

@@ -1,0 +1,480 @@
+"""A track fetched by ranges: what to ask for next, what an answer means, what a failure leads to."""
+
+import os
+import time
+from concurrent.futures import Future
+from dataclasses import replace
+
+import msgspec
+
+from downloader.errors import (
+    DownloadError,
+    DownloadFailed,
+    MediaTooLarge,
+    SourceForbidden,
+    SourceGone,
+    SourceInvalid,
+    UpstreamChanged,
+    Verdict,
+)
+from downloader.fetch import answers, takeover
+from downloader.fetch.chunk import Chunk
+from downloader.fetch.failures import HostBusy, LengthUnknown, RangeRefused
+from downloader.fetch.gaps import UNKNOWN, Gap, Gaps
+from downloader.fetch.http import Head, unsatisfied_size
+from downloader.fetch.identity import Identity, identity_of
+from downloader.fetch.links import Links
+from downloader.fetch.probe import Probe
+from downloader.fetch.sniff import is_page, sniff
+from downloader.fetch.task import Context
+from downloader.fetch.trackfile import TrackFile
+from downloader.fetch.transfer import utc_now
+from downloader.handoff import FetchedTrack, Track
+
+_PROGRESS = 1024  # bytes that count as progress and reset a range's failures
+
+
+class RangedTrack:
+    """See Download. ``plain`` means one connection for the whole, because the host cannot do ranges."""
+
+    def __init__(self, track: Track, context: Context) -> None:
+        self.optional = track.optional
+        self.error: DownloadError | None = None
+        self.finished = False
+        self.moved = 0
+        self._track = track
+        self._context = context
+        self._links = Links(track, context.router, context.refresh, context.executor)
+        self._file = TrackFile(context.folder, track.key, context.epoch, context.executor)
+        self._active: set[Chunk] = set()
+        self._probe: Probe | None = None
+        self._finishing: Future[None] | None = None
+        self._small = {
+            "subtitle": context.limits.subtitle_bytes,
+            "image": context.limits.image_bytes,
+        }.get(track.kind)
+        self._cap = min(context.max_bytes, self._small or context.max_bytes)
+        self._plain = self._small is not None
+        self._if_range = True
+        self._faults = self._restarts = self._grown = 0
+        self._paused_until = self._thief_not_before = 0.0
+        self._plan()
+
+    @property
+    def done(self) -> int:
+        """See Download."""
+        return self._file.done.total
+
+    @property
+    def total(self) -> int:
+        """See Download."""
+        return max(self._size or self._track.size or 0, self.done)
+
+    def next(self, now: float) -> Chunk | Probe | None:
+        """See Download."""
+        if self.finished or self._finishing is not None or self._links.waiting or now < self._paused_until:
+            return None
+        if self._querying and self._probe is None and self._file.identity.size is None:
+            self._probe = Probe(self._links.request, self._context.limits, self._probed)
+            return self._probe
+        width = 1 if self._plain or not self._pinned else self._context.workers
+        if len(self._active) >= width:
+            return None
+        gap = self._gaps.take(now, self._chunk_size())
+        if gap is None:
+            return None if self._plain or self._gaps else self._thief(now)
+        if not self._context.budget.acquire(self._links.request.host, self._context.user, now):
+            self._gaps.put(gap)
+            return None
+        return self._launch(gap, now)
+
+    def tick(self, now: float) -> None:
+        """See Download."""
+        try:
+            self._tick(now)
+        except DownloadError as error:
+            self._give_up(error)
+
+    def fetched(self) -> tuple[FetchedTrack, ...]:
+        """See Download."""
+        path = self._file.path.relative_to(self._context.folder.parent)
+        return (FetchedTrack(self._track, str(path), self.done, sniff(self._file.path)),)
+
+    def close(self) -> None:
+        """See Download."""
+        self._abort_all()
+        self._links.cancel()
+        if self._finishing is not None:
+            self._finishing.exception()
+        if self.error is not None and (self.error.verdict is Verdict.FAIL or self.optional):
+            self._file.discard()
+        else:
+            self._file.close()
+
+    def accept(self, chunk: Chunk, head: Head) -> None:
+        """Judge the head of an answer; called by the chunk, inside curl's callback: it changes no other request."""
+        host = chunk.request.host
+        answers.check_status(host, head, utc_now())
+        answers.check_content(host, head, text=self._small is not None)
+        if head.status == answers.UNSATISFIABLE:
+            self._unsatisfiable(chunk, head)
+        elif chunk.request.mode == "query":
+            self._exact(chunk, head)
+        elif head.status == answers.PARTIAL:
+            self._partial(chunk, head)
+        else:
+            self._whole(chunk, head)
+        self._take_from_victim(chunk)
+
+    def ended(self, chunk: Chunk, error: DownloadError | None) -> None:
+        """A request is over; called by the chunk, outside of callbacks."""
+        self._retire(chunk)
+        try:
+            self._settle(chunk, error)
+        except DownloadError as final:
+            self._give_up(final)
+
+    # ---- what to ask for
+
+    def _plan(self) -> None:
+        """Begin with what the file has: what is pinned, what is missing."""
+        self._size = self._file.identity.size if self._file.identity.size is not None else self._track.size
+        self._query = not self._plain
+        # Declared sizes may be wrong: only in query mode, which names none, are they all there is to begin with.
+        self._pinned = self._querying
+        self._gaps = Gaps.of(self._file.done, self._size if self._size is not None else None)
+        if not self._pinned and self._size is not None and not self._gaps:
+            self._pinned = True
+
+    def _chunk_size(self) -> int:
+        if self._plain:
+            return UNKNOWN
+        limits, context = self._context.limits, self._context
+        most = min(context.chunk_size, self._links.request.chunk or context.chunk_size)
+        ramp = limits.first_chunk << min(self._grown // context.workers, 20)
+        return min(most, ramp, max(limits.first_chunk, self._gaps.bytes // (2 * context.workers)))
+
+    def _launch(self, gap: Gap, now: float) -> Chunk:
+        request = self._links.request
+        headers: tuple[str, ...] = ()
+        if self._querying:
+            mark = "&" if "?" in request.url else "?"
+            request = replace(request, url=f"{request.url}{mark}range={gap.start}-{gap.end - 1}")
+        else:
+            request = replace(request, mode="header")
+            headers = self._range_headers(gap)
+        span = (gap.start, min(gap.end, UNKNOWN))
+        chunk = Chunk(
+            self,
+            request,
+            headers,
+            self._file.fd,
+            span,
+            stall=self._context.limits.low_speed_time,
+            started=now,
+            failures=gap.failures,
+            link=self._links.number,
+        )
+        self._active.add(chunk)
+        return chunk
+
+    def _range_headers(self, gap: Gap) -> tuple[str, ...]:
+        if self._plain and gap.start == 0:
+            return ()
+        last = "" if gap.end == UNKNOWN else str(gap.end - 1)
+        headers = (f"Range: bytes={gap.start}-{last}",)
+        strong = self._file.identity.strong
+        return (*headers, f"If-Range: {strong}") if strong and self._if_range else headers
+
+    @property
+    def _querying(self) -> bool:
+        """Whether ranges are asked for by ``&range=``, which takes a known size."""
+        return self._query and self._size is not None and self._links.request.mode == "query"
+
+    def _thief(self, now: float) -> Chunk | None:
+        """A request that takes over from the slowest; both run until its first byte is there."""
+        if now < self._thief_not_before:
+            return None
+        typical = takeover.typical_pace(self._active)
+        found = takeover.choose(self._active, now, typical, self._context.limits)
+        if found is None or not self._context.budget.acquire(self._links.request.host, self._context.user, now):
+            return None
+        chunk = self._launch(Gap(found.start, found.victim.end), now)
+        chunk.owns, chunk.victim, found.victim.thief = False, found.victim, chunk
+        return chunk
+
+    # ---- what answers mean
+
+    def _partial(self, chunk: Chunk, head: Head) -> None:
+        found = answers.check_partial(chunk.request.host, head, chunk.start)
+        self._identify(chunk, identity_of(head, found.total))
+        if self._size is None:
+            raise LengthUnknown(f"The media host {chunk.request.host} does not say how long the media is.")
+        if found.last + 1 < chunk.end:
+            if chunk.owns:
+                self._gaps.put(Gap(found.last + 1, min(chunk.end, self._size)))
+            chunk.end = found.last + 1
+
+    def _exact(self, chunk: Chunk, head: Head) -> None:
+        """Query mode: nothing but the length says that these are the bytes that were asked for."""
+        if head.length != chunk.asked - chunk.start:
+            raise RangeRefused(f"The media host {chunk.request.host} sent another length than was asked for.")
+        self._identify(chunk, identity_of(head, None))
+
+    def _whole(self, chunk: Chunk, head: Head) -> None:
+        """A 200: the host ignores ranges, or says by If-Range that the object changed."""
+        found = identity_of(head, head.length)
+        if chunk.start > 0:
+            self._whole_again(chunk, found)
+            return
+        if head.length is None and self._links.proxied_next and not self._small:
+            raise LengthUnknown(f"The media host {chunk.request.host} does not say how long the media is.")
+        self._identify(chunk, found)
+        if self._pinned and not self._plain:
+            return
+        self._plain = True
+        self._gaps = Gaps(())
+        chunk.unbounded = found.size is None
+        chunk.end = self._cap if found.size is None else found.size
+
+    def _whole_again(self, chunk: Chunk, found: Identity) -> None:
+        host, pinned = chunk.request.host, self._file.identity
+        answers.check_identity(host, pinned, found, vouched=False)
+        if self._plain and pinned.strong and found.etag == pinned.etag and found.size == pinned.size:
+            chunk.skip = chunk.at  # the same object from its beginning: what is on disk already is dropped
+            return
+        if pinned.strong and self._if_range:
+            self._if_range = False
+        elif self._plain:
+            raise UpstreamChanged(f"The media host {host} cannot go on where the transfer broke.")
+        raise RangeRefused(f"The media host {host} sent the whole media instead of a part.")
+
+    def _unsatisfiable(self, chunk: Chunk, head: Head) -> None:
+        host, size = chunk.request.host, unsatisfied_size(head.get("content-range"))
+        if size == 0:
+            raise SourceInvalid(f"The media at {host} is empty.")
+        if size is not None and size != self._size:
+            if self._file.identity.size is not None:
+                raise UpstreamChanged(f"The media at {host} changed while it was read: it has {size} bytes now.")
+            self._resize(size)
+        raise RangeRefused(f"The media host {host} refuses a part of the media that should be there.")
+
+    def _identify(self, chunk: Chunk, found: Identity) -> None:
+        pinned = self._file.identity
+        vouched = any(line.startswith("If-Range") for line in chunk.headers)
+        answers.check_identity(chunk.request.host, pinned, found, vouched=vouched)
+        size = pinned.size if found.size is None else found.size
+        if size == 0:
+            raise SourceInvalid(f"The media at {chunk.request.host} is empty.")
+        self._file.pin(Identity(size, pinned.etag or found.etag, pinned.last_modified or found.last_modified))
+        if size is not None:
+            self._resize(size)
+            chunk.end = min(chunk.end, size)
+        self._pinned = self._pinned or self._size is not None
+
+    def _resize(self, size: int) -> None:
+        """The host's word on the size, which goes before the declared one."""
+        if size > self._cap:
+            raise MediaTooLarge(f"The media has {size} bytes, more than this service takes.")
+        old, self._size = self._size, size
+        if old == size:
+            return
+        if old is None or old > size:
+            self._gaps.clip(size)
+        else:
+            self._gaps.put(Gap(old, size))
+
+    def _probed(self, found: Identity | None) -> None:
+        try:
+            if found is not None and found.size is not None and self._file.identity.size is None:
+                answers.check_identity(self._links.request.host, self._file.identity, found, vouched=False)
+                self._file.pin(found)
+                self._resize(found.size)
+        except UpstreamChanged as error:
+            self._restart(error)
+        except DownloadError as error:
+            self._give_up(error)
+
+    def _take_from_victim(self, thief: Chunk) -> None:
+        """The thief's first byte is here: its victim ends where it stands, or where the thief began."""
+        victim, thief.victim = thief.victim, None
+        if victim is None:
+            return
+        thief.owns, victim.thief = True, None
+        cut = max(thief.start, victim.at)
+        thief.end = min(thief.end, victim.end)
+        victim.end = cut
+        thief.skip += cut - thief.at
+        thief.at = thief.marked = thief.first = cut
+
+    # ---- what failures lead to
+
+    def _settle(self, chunk: Chunk, error: DownloadError | None) -> None:
+        now = time.monotonic()
+        if not chunk.owns:
+            self._thief_not_before = now + self._context.backoff(1)
+            return
+        if chunk.unbounded and error is None:
+            self._size = chunk.end = chunk.at
+        if chunk.whole:
+            self._grown += 1
+            return
+        self._hand_over(chunk)
+        error = error or DownloadFailed(f"The download from {chunk.request.host} ended too early.")
+        late = chunk.link != self._links.number
+        match error:
+            case UpstreamChanged():
+                self._restart(error)
+            case LengthUnknown() if not late:
+                self._without_length(error)
+            case RangeRefused() if not late:
+                self._fault(chunk, error, now)
+            case SourceForbidden() | SourceGone():
+                self._requeue(chunk, now, pause=0.0, failures=chunk.failures)
+                if not late:
+                    self._links.replace(error, expired=True)
+            case _ if error.verdict is Verdict.FAIL and not late:
+                raise error
+            case _:
+                if isinstance(error, HostBusy):
+                    self._context.budget.blame(chunk.request.host, now)
+                self._again(chunk, error, now)
+
+    def _again(self, chunk: Chunk, error: DownloadError, now: float) -> None:
+        """Another try of what is left, after a pause that grows with each failure without progress."""
+        failures = 0 if chunk.at - chunk.first >= _PROGRESS else chunk.failures + 1
+        pause = self._context.backoff(max(1, failures))
+        if error.retry_after is not None:
+            pause = max(pause, min(error.retry_after, self._context.limits.retry_after_cap))
+            self._paused_until = max(self._paused_until, now + pause)
+        if failures >= self._context.limits.attempts:
+            self._links.replace(error, expired=False)
+            failures = 0
+        self._requeue(chunk, now, pause=pause, failures=failures)
+
+    def _fault(self, chunk: Chunk, error: DownloadError, now: float) -> None:
+        """A breach of the range protocol: again, then by header, then in one piece, then from elsewhere."""
+        self._faults += 1
+        if self._faults < self._context.limits.faults:
+            self._requeue(chunk, now, pause=self._context.backoff(self._faults), failures=chunk.failures)
+            return
+        self._faults = 0
+        if self._querying:
+            self._query = False
+            self._requeue(chunk, now, pause=0.0, failures=0)
+        elif not self._plain:
+            self._renew(plain=True)
+        else:
+            self._links.replace(error, expired=False)
+            self._renew(plain=self._small is not None)
+
+    def _without_length(self, error: DownloadError) -> None:
+        if self._links.proxied_next:
+            self._links.replace(error, expired=False)
+            self._renew(plain=False)
+        elif self._plain:
+            raise error
+        else:
+            self._renew(plain=True)
+
+    def _restart(self, error: DownloadError) -> None:
+        """The object changed: begin anew, at last in one piece, which no change can tear."""
+        self._restarts += 1
+        if self._restarts > self._context.limits.restarts:
+            raise error
+        self._renew(plain=self._plain or self._restarts == self._context.limits.restarts)
+        self._paused_until = time.monotonic() + self._context.backoff(self._restarts)
+
+    def _renew(self, *, plain: bool) -> None:
+        self._abort_all()
+        self._file.renew()
+        self._plain, self._if_range, self._probe = plain, True, None
+        self._plan()
+
+    def _requeue(self, chunk: Chunk, now: float, *, pause: float, failures: int) -> None:
+        end = chunk.end
+        if self._plain:
+            end = UNKNOWN if self._size is None else self._size
+        elif self._size is not None:
+            end = min(end, self._size)
+        self._gaps.put(Gap(chunk.at, end, failures, now + pause))
+
+    def _hand_over(self, victim: Chunk) -> None:
+        """A chunk failed while a thief was on its way: the thief owns the rest from now on."""
+        thief, victim.thief = victim.thief, None
+        if thief is None:
+            return
+        at = max(thief.at, victim.at)
+        thief.owns, thief.victim = True, None
+        thief.skip, thief.at, thief.marked, thief.first = at - thief.start, at, at, at
+        victim.end = max(thief.start, victim.at)
+
+    # ---- housekeeping
+
+    def _tick(self, now: float) -> None:
+        if self._finishing is not None:
+            if self._finishing.done():
+                self._finishing.result()
+                self.finished = True
+            return
+        self._take_fresh_link()
+        for chunk in list(self._active):
+            self._mark(chunk)
+            if chunk.whole or (not chunk.owns and chunk.victim not in self._active):
+                self._context.wire.abort(chunk)
+                self.ended(chunk, None)
+        takeover.sample(self._active, now)
+        if self._active and not self._plain:
+            for chunk in takeover.crawling(self._active, now, self._context.limits):
+                self._context.wire.abort(chunk)
+                self._retire(chunk)
+                self._requeue(chunk, now, pause=0.0, failures=chunk.failures)
+        self._file.note()
+        self._maybe_finish()
+
+    def _take_fresh_link(self) -> None:
+        fresh = self._links.settle()
+        if fresh is None:
+            return
+        same = fresh.itag == self._track.itag and (fresh.size is None or self._size is None or fresh.size == self._size)
+        if not same:
+            self._track = msgspec.structs.replace(self._track, url=fresh.url, size=fresh.size, itag=fresh.itag)
+            self._renew(plain=self._small is not None)
+
+    def _maybe_finish(self) -> None:
+        if self.error is not None or self._active or self._gaps or self._size is None or self._links.waiting:
+            return
+        if self._probe is not None and not self._probe.ended:
+            return
+        if self._file.done.prefix != self._size:
+            self._plan()  # a rest that nobody works on: ask for it again
+            return
+        if is_page(os.pread(self._file.fd, 256, 0)):
+            raise SourceInvalid(f"The media host {self._links.request.host} sent a page instead of the media.")
+        self._finishing = self._context.executor.submit(self._file.finish, self._size)
+
+    def _mark(self, chunk: Chunk) -> None:
+        if chunk.at > chunk.marked:
+            self.moved += chunk.at - chunk.marked
+            self._file.done.add(chunk.marked, chunk.at)
+            chunk.marked = chunk.at
+
+    def _retire(self, chunk: Chunk) -> None:
+        self._mark(chunk)
+        if chunk in self._active:
+            self._active.discard(chunk)
+            self._context.budget.release(chunk.request.host, self._context.user)
+        if chunk.victim is not None:
+            chunk.victim.thief = None
+
+    def _abort_all(self) -> None:
+        for chunk in list(self._active):
+            self._context.wire.abort(chunk)
+            self._retire(chunk)
+        if self._probe is not None and not self._probe.ended:
+            self._context.wire.abort(self._probe)
+            self._probe = None
+
+    def _give_up(self, error: DownloadError) -> None:
+        self._abort_all()
+        self.error = error

@@ -1,0 +1,77 @@
+"""Taking over from the slowest: whom an idle connection helps, and where it begins. Pure: no I/O, no clock."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from statistics import median
+
+from downloader.fetch.chunk import Chunk
+from downloader.fetch.limits import Limits
+
+_SOON = 0.25  # seconds: what ends sooner is not worth a request
+_YOUNG = 0.2  # seconds: what has just begun is not judged
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """The victim, and the first byte that the thief asks for."""
+
+    victim: Chunk
+    start: int
+
+
+def sample(chunks: Collection[Chunk], now: float) -> None:
+    """Renew each chunk's pace (bytes per second), half of it from the last quarter second or more."""
+    for chunk in chunks:
+        elapsed = now - chunk.sampled_at
+        if chunk.headed and elapsed >= _SOON:
+            rate = (chunk.at - chunk.sampled) / elapsed
+            chunk.pace = rate if chunk.pace is None else (chunk.pace + rate) / 2
+            chunk.sampled, chunk.sampled_at = chunk.at, now
+
+
+def typical_pace(chunks: Collection[Chunk], but: Chunk | None = None) -> float | None:
+    """The median pace of the chunks other than ``but``, or None when none is known."""
+    paces = [chunk.pace for chunk in chunks if chunk.pace is not None and chunk is not but]
+    return median(paces) if paces else None
+
+
+def choose(chunks: Collection[Chunk], now: float, typical: float | None, limits: Limits) -> Takeover | None:
+    """Whom to help: the chunk that would end last, cut so that both ends meet; None when all end soon anyway.
+
+    ``typical`` is the pace (bytes per second) that a new connection is expected to have.
+    """
+    slowest: Chunk | None = None
+    longest = _SOON
+    for chunk in chunks:
+        if chunk.thief is None and chunk.owns and not chunk.unbounded and now - chunk.started >= _YOUNG:
+            left = (chunk.end - chunk.at) / max(_pace(chunk, now), 1.0)
+            if left > longest:
+                slowest, longest = chunk, left
+    if slowest is None:
+        return None
+    rest = slowest.end - slowest.at
+    pace = _pace(slowest, now)
+    share = pace / (pace + (typical or max(pace, 1.0)))
+    kept = int(rest * share)
+    if kept < limits.takeover_min or rest - kept < limits.takeover_min:
+        kept = 0 if share < 1 else kept
+    return Takeover(slowest, slowest.at + kept)
+
+
+def crawling(chunks: Collection[Chunk], now: float, limits: Limits) -> list[Chunk]:
+    """Chunks that are far slower than their siblings and would stay so for a while."""
+    found: list[Chunk] = []
+    for chunk in chunks:
+        if now - chunk.started < limits.crawl_after or not chunk.owns or chunk.thief is not None:
+            continue
+        typical = typical_pace(chunks, but=chunk)
+        pace = _pace(chunk, now)
+        if typical is not None and pace < typical * limits.crawl_ratio and chunk.end - chunk.at > pace:
+            found.append(chunk)
+    return found
+
+
+def _pace(chunk: Chunk, now: float) -> float:
+    if chunk.pace is not None:
+        return chunk.pace
+    return (chunk.at - chunk.start) / max(now - chunk.started, 1e-3)
