@@ -29,7 +29,8 @@ class AccessLogger(Logger):
             method=environ.get("REQUEST_METHOD"),
             path=path[:256],
             status=int(str(resp.status).split(None, 1)[0]),
-            bytes=resp.sent,
+            bytes=resp.sent or resp.sock.file_bytes,
             ms=round(request_time.total_seconds() * 1000, 1),
             request_id=environ.get("HTTP_X_REQUEST_ID", "")[:128] or None,
         )
+        resp.sock.file_bytes = 0

@@ -11,7 +11,6 @@ import structlog
 from flask import Blueprint, Response, jsonify
 
 from downloader import __version__, disk
-from downloader.errors import DownloadError
 from downloader.route import stage_names
 from web.jobs import parts
 from web.parts import Parts
@@ -92,8 +91,8 @@ def build() -> Build:
 def _outcome(name: str, check: Callable[[], str | None]) -> str:
     try:
         return check() or OK
-    except (DownloadError, OSError) as error:
-        log.warning("a health check failed", check=name, reason=str(error))
+    except Exception as error:  # noqa: BLE001 - whatever a part does, the page must come
+        log.warning("a health check failed", check=name, reason=f"{type(error).__name__}: {error}")
         # The reason names hosts and users: that is for the log.
         return "failed"
 

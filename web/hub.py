@@ -182,8 +182,8 @@ class Hub:
             try:
                 with closing(self._channels.pubsub()) as pubsub:
                     self._read(pubsub)
-            except (RedisError, OSError) as error:
-                log.warning("progress is polled: Redis is away", reason=type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - a subscriber that dies would leave all streams to polling
+                log.warning("progress is polled: Redis cannot be read", reason=f"{type(error).__name__}: {error}")
             finally:
                 self._pubsub = None
             pause = least if time.monotonic() - started > most else min(2 * pause, most)

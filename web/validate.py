@@ -20,6 +20,7 @@ MAX_LIST_LENGTH = 64
 _MAX_NUMBER = 2**31 - 1
 _MAX_UNWRAPS = 3
 
+_NO_SUBTITLES = Options().subtitles
 _QUALITY = re.compile(r"best|balanced|small|[0-9]{2,5}p")
 _WORD = re.compile(r"[a-z0-9][a-z0-9 ._+,=/-]{0,63}")
 _LANGUAGE = re.compile(r"[A-Za-z0-9]{1,16}(?:[-_.][A-Za-z0-9]{1,16}){0,8}")
@@ -59,7 +60,6 @@ def options(fields: Fields, callback_hosts: Collection[str] = ()) -> Options:
     beside the options or within them, may name.
     """
     given = _object(fields, "options")
-    subtitles = _object(given, "subtitles", "options.subtitles")
     callback = _callback(given if given.get("callbackUrl") else fields, callback_hosts)
     quality = _text(given, "quality", _QUALITY, "best, balanced, small or a height such as 720p")
     return Options(
@@ -79,18 +79,23 @@ def options(fields: Fields, callback_hosts: Collection[str] = ()) -> Options:
         sponsor_block=_flag(given, "sponsorBlock"),
         sponsor_block_categories=tuple(sorted(set(_list(given, "sponsorBlockCategories", _CATEGORY)))),
         thumbnail_only=_flag(given, "thumbnailOnly"),
-        subtitles=Subtitles(
-            enabled=_flag(subtitles, "enabled", path="options.subtitles.enabled"),
-            auto=_flag(subtitles, "auto", path="options.subtitles.auto"),
-            embed=_flag(subtitles, "embed", path="options.subtitles.embed"),
-            languages=tuple(dict.fromkeys(_list(subtitles, "languages", _LANGUAGE, "options.subtitles.languages"))),
-            format=cast(
-                "Literal['srt', 'vtt'] | None",
-                _choice(subtitles, "format", "srt", "vtt", path="options.subtitles.format"),
-            ),
-        ),
+        subtitles=_subtitles(given),
         callback_url=callback,
     )
+
+
+def _subtitles(options: Fields) -> Subtitles:
+    given = _object(options, "subtitles", "options.subtitles")
+    at = "options.subtitles"
+    found = Subtitles(
+        enabled=_flag(given, "enabled", path=f"{at}.enabled"),
+        auto=_flag(given, "auto", path=f"{at}.auto"),
+        embed=_flag(given, "embed", path=f"{at}.embed"),
+        languages=tuple(dict.fromkeys(_list(given, "languages", _LANGUAGE, f"{at}.languages"))),
+        format=cast("Literal['srt', 'vtt'] | None", _choice(given, "format", "srt", "vtt", path=f"{at}.format")),
+    )
+    # msgspec leaves a default out by identity, and what is left out is part of the cache key.
+    return found if found != _NO_SUBTITLES else _NO_SUBTITLES
 
 
 def _checked(text: str) -> str:

@@ -32,6 +32,9 @@ _STATUS_OF: Final = (
 class ClientSocket(socket.socket):
     """A client's connection that gives up on one who stopped reading, and sends files from the page cache."""
 
+    file_bytes = 0
+    """Bytes that ``sendfile`` has sent since this was last set to 0."""
+
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Send all of ``data``; raises BrokenPipeError when the client takes none of it for STALL_SECONDS."""
         with gevent.Timeout(STALL_SECONDS, _gone()):
@@ -54,6 +57,7 @@ class ClientSocket(socket.socket):
             if moved == 0:
                 raise _gone()
             sent += moved
+            self.file_bytes += moved
             gevent.sleep(0)
         return sent
 

@@ -1,0 +1,83 @@
+"""The health page: every part named, and never later than three seconds."""
+
+import json
+import socket
+import time
+from importlib.resources import files
+
+import msgspec
+import pytest
+
+from downloader import __version__
+from downloader.route import stage_names
+from web import health
+from web.app import create_app
+
+
+def test_health(client):
+    assert client.get("/health").get_json() == {"status": "ok", "service": "typetype-downloader"}
+
+
+def test_version(client):
+    assert client.get("/version").get_json() == {
+        "service": "typetype-downloader",
+        "version": __version__,
+        "revision": "unknown",
+        "buildTime": "unknown",
+    }
+
+
+def test_version_of_a_packaged_build(client, monkeypatch):
+    note = {"revision": "abc123", "buildTime": "2026-01-02T03:04:05Z"}
+    monkeypatch.setattr(health, "build", lambda: msgspec.convert(note, health.Build))
+    assert client.get("/version").get_json().items() >= note.items()
+    assert not (files("downloader") / "_build.json").is_file()
+
+
+def test_all_well(client, parts):
+    for stage in stage_names():
+        parts.store.here(f"{stage}-1", stage, 2)
+    answer = client.get("/health/deep")
+    assert answer.status_code == 200
+    checks = dict.fromkeys(["service", "postgres", "dragonfly", "artifact", "disk", "stages"], "ok")
+    assert answer.get_json() == {"status": "ok", "checks": checks, "workers": dict.fromkeys(stage_names(), 2)}
+
+
+def test_a_stage_without_workers_is_named(client, parts):
+    for stage in stage_names()[1:]:
+        parts.store.here(f"{stage}-1", stage, 1)
+    answer = client.get("/health/deep")
+    assert answer.status_code == 503
+    assert answer.get_json()["checks"]["stages"] == f"no workers: {stage_names()[0]}"
+
+
+def test_each_part_that_is_away_is_named(make_parts):
+    nowhere = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    answer = create_app(make_parts(STORAGE_MIN_FREE_BYTES=str(1 << 60), **nowhere)).test_client().get("/health/deep")
+    checks = answer.get_json()["checks"]
+    assert (answer.status_code, checks["postgres"], checks["dragonfly"], checks["artifact"]) == (
+        503,
+        "failed",
+        "failed",
+        "ok",
+    )
+    assert checks["disk"].startswith("low: ")
+    assert "nobody" not in json.dumps(checks)
+
+
+@pytest.fixture
+def silent_port():
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_within_three_seconds_whatever_hangs(serve, silent_port):
+    silent = f"127.0.0.1:{silent_port}"
+    server = serve(DATABASE_URL=f"postgresql://nobody@{silent}/none", REDIS_URL=f"redis://{silent}/0")
+    began = time.monotonic()
+    status, _, body = server.get("/health/deep")
+    assert time.monotonic() - began < 3
+    assert status == 503
+    assert json.loads(body)["checks"]["postgres"] == "timed out"
+    assert json.loads(body)["checks"]["artifact"] == "ok"

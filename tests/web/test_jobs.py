@@ -1,0 +1,273 @@
+"""Posting, reading, cancelling and deleting, on a real Postgres and Valkey."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from downloader.broker import Broker
+from downloader.errors import StoreUnavailable
+from downloader.job import Progress
+from downloader.states import Stage
+from downloader.store import Store
+from web.app import create_app
+from web.parts import Parts
+
+URL = "https://example.com/v"
+NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
+
+
+def post(client: FlaskClient, headers: dict[str, str] | None = None, **fields: object) -> TestResponse:
+    return client.post("/jobs", json={"url": URL} | fields, headers=headers)
+
+
+def is_error(answer: TestResponse, status: int, code: str) -> bool:
+    document = answer.get_json()
+    assert set(document) >= {"error", "errorCode", "code"}
+    assert document["error"].endswith(".")
+    assert "Traceback" not in answer.text
+    assert (answer.status_code, document["errorCode"], document["code"]) == (status, code, code)
+    return True
+
+
+def test_a_new_job_is_queued_and_its_first_step_added(client, parts, rows):
+    answer = post(client, {"X-Request-ID": "r-1"}, options={"mode": "audio"})
+    assert answer.status_code == 201
+    job_id = answer.get_json()["id"]
+    assert answer.get_json() == {"id": job_id, "cached": False}
+    assert len(job_id) == 32
+    assert int(job_id, 16)
+    assert [(entry.stage, entry.job_id, entry.step) for entry in parts.broker.entries("resolve")] == [
+        ("resolve", job_id, "resolve")
+    ]
+    assert rows.run("SELECT options, request_id FROM downloader_jobs") == [({"mode": "audio"}, "r-1")]
+    found = client.get(f"/jobs/{job_id}").get_json()
+    assert (found["id"], found["url"], found["status"], found["stage"]) == (job_id, URL, "queued", "queued")
+
+
+def test_equal_posts_are_one_job(client):
+    first = post(client, options={"videoItag": "137"}).get_json()
+    assert post(client, options={"videoItag": 137, "height": None}).get_json() == first
+    assert post(client, options={"videoItag": 138}).get_json() != first
+    assert post(client, {"Authorization": "Bearer a"}, options={"videoItag": 137}).get_json() != first
+
+
+def test_32_equal_posts_at_once_are_one_job(client, parts, rows):
+    app = create_app(parts)
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(lambda _: post(app.test_client()).get_json()["id"], range(32)))
+    assert len(set(answers)) == 1
+    assert rows.run("SELECT count(*) FROM downloader_jobs") == [(1,)]
+
+
+def test_a_done_job_is_cached_until_its_file_is_gone(client, rows):
+    first = post(client).get_json()["id"]
+    key = rows.run("SELECT cache_key FROM downloader_jobs")[0][0]
+    rows.run("DELETE FROM downloader_jobs")
+    rows.done(id=first, cache_key=key)
+    assert post(client).get_json() == {"id": first, "cached": True}
+    (rows.data / "artifacts" / first / "clip.mp4").unlink()
+    assert is_error(client.get(f"/jobs/{first}/artifact"), 404, "artifact_missing")
+    assert "artifactUrl" not in client.get(f"/jobs/{first}").get_json()
+    assert is_error(client.get(f"/jobs/{first}/artifact"), 404, "artifact_missing")
+    again = post(client).get_json()
+    assert again["id"] != first
+    assert again["cached"] is False
+
+
+def test_authorization_is_sealed_and_never_answered(client, parts, rows):
+    job_id = post(client, {"Authorization": "Bearer s3cret"}).get_json()["id"]
+    sealed = bytes(rows.run("SELECT sealed_authorization FROM downloader_jobs")[0][0])
+    assert b"s3cret" not in sealed
+    assert parts.vault.open(sealed) == "Bearer s3cret"
+    assert "s3cret" not in client.get(f"/jobs/{job_id}").text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "code"),
+    [
+        ({"data": b"{", "content_type": "application/json"}, 400, "invalid_json"),
+        ({"data": b"", "content_type": "application/json"}, 400, "invalid_json"),
+        ({"json": [1]}, 400, "invalid_json"),
+        ({"json": {}}, 400, "invalid_url"),
+        ({"json": {"url": "/v"}}, 400, "invalid_url"),
+        ({"json": {"url": URL, "options": {"mode": "film"}}}, 400, "invalid_options"),
+        ({"json": {"url": URL, "options": []}}, 400, "invalid_options"),
+        ({"data": b"url=x", "content_type": "application/x-www-form-urlencoded"}, 415, "unsupported_media_type"),
+        ({"data": b"x", "content_type": "multipart/form-data; boundary=x"}, 415, "unsupported_media_type"),
+        ({"json": {"url": URL}, "headers": {"Content-Encoding": "gzip"}}, 415, "unsupported_media_type"),
+        ({"json": {"url": "x" * 70_000}}, 413, "body_too_large"),
+    ],
+)
+def test_bad_posts(client, rows, arguments, status, code):
+    assert is_error(client.post("/jobs", **arguments), status, code)
+    assert rows.run("SELECT count(*) FROM downloader_jobs") == [(0,)]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "application/vnd.x+json", ""])
+def test_content_types_of_json(client, kind):
+    assert client.post("/jobs", data=json.dumps({"url": URL}), content_type=kind).status_code == 201
+
+
+def test_a_full_queue(make_parts):
+    client = create_app(make_parts(MAX_QUEUE_SIZE="1", MAX_CONCURRENT_WORKERS="1")).test_client()
+    first = post(client).get_json()["id"]
+    assert post(client, options={"height": 1}).status_code == 201
+    answer = post(client, options={"height": 2})
+    assert is_error(answer, 429, "queue_full")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert post(client).get_json()["id"] == first
+
+
+def test_too_little_disk(make_parts, rows):
+    client = create_app(make_parts(STORAGE_MIN_FREE_BYTES=str(1 << 60))).test_client()
+    answer = post(client)
+    assert is_error(answer, 507, "insufficient_storage")
+    assert answer.get_json()["requiredFreeBytes"] == 1 << 60
+    assert 0 < answer.get_json()["freeBytes"] < 1 << 60
+    assert rows.run("SELECT count(*) FROM downloader_jobs") == [(0,)]
+
+
+def test_disk_set_aside_counts(make_parts, rows):
+    parts = make_parts()
+    client = create_app(parts).test_client()
+    job_id = post(client).get_json()["id"]
+    rows.run(
+        "INSERT INTO downloader_reservations (job_id, volume, bytes) VALUES (%s, %s, %s)",
+        job_id, volume(parts), 1 << 60,
+    )  # fmt: skip
+    answer = post(client, options={"height": 1})
+    assert is_error(answer, 507, "insufficient_storage")
+    assert answer.get_json()["freeBytes"] == 0
+
+
+def volume(parts: Parts) -> str:
+    from downloader import disk
+
+    return disk.volume_id(parts.settings.data_dir)
+
+
+def test_without_postgres(make_parts):
+    client = create_app(make_parts(DATABASE_URL=NOWHERE)).test_client()
+    for answer in (
+        post(client),
+        client.get("/jobs/abc"),
+        client.post("/jobs/abc/cancel"),
+        client.get("/jobs/abc/events"),
+    ):
+        assert is_error(answer, 503, "store_unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "nobody" not in answer.text
+
+
+def test_without_redis(make_parts, rows):
+    client = create_app(make_parts(REDIS_URL="redis://127.0.0.1:1/0")).test_client()
+    job_id = post(client).get_json()["id"]
+    assert client.get(f"/jobs/{job_id}").get_json()["status"] == "queued"
+    assert client.post(f"/jobs/{job_id}/cancel").status_code == 202
+
+
+def test_live_progress_is_laid_over_the_row(client, parts, rows):
+    job_id = rows.job(status="running", stage="download", started_at="2026-01-02T03:04:06Z")
+    parts.broker.publish({job_id: Progress(Stage.DOWNLOAD, 40.0, 400, 1000, 50, 12)})
+    found = client.get(f"/jobs/{job_id}").get_json()
+    assert (found["progressPercent"], found["downloadedBytes"], found["totalBytes"]) == (40.0, 400, 1000)
+    assert (found["speedBytesPerSecond"], found["etaSeconds"]) == (50, 12)
+
+
+def test_cancel(client, rows):
+    job_id = post(client, {"Authorization": "Bearer x"}).get_json()["id"]
+    answer = client.post(f"/jobs/{job_id}/cancel")
+    assert answer.status_code == 202
+    found = answer.get_json()
+    assert (found["status"], found["errorCode"], found["id"], found["url"]) == ("cancelled", "cancelled", job_id, URL)
+    now = client.get(f"/jobs/{job_id}").get_json()
+    assert (now["status"], now["errorCode"]) == ("failed", "cancelled")
+    assert rows.run("SELECT sealed_authorization FROM downloader_jobs") == [(None,)]
+    assert is_error(client.post(f"/jobs/{job_id}/cancel"), 409, "not_cancellable")
+    assert post(client, {"Authorization": "Bearer x"}).get_json()["id"] != job_id
+
+
+def test_cancel_of_a_done_job(client, rows):
+    assert is_error(client.post(f"/jobs/{rows.done()}/cancel"), 409, "not_cancellable")
+
+
+def test_delete_removes_everything(client, parts, rows):
+    job_id = rows.done()
+    rows.sidecar(job_id, "clip.en.vtt", b"WEBVTT")
+    work: Path = parts.settings.jobs_dir / job_id / "deep"
+    work.mkdir(parents=True)
+    (work / "video.part").write_bytes(b"x")
+    answer = client.delete(f"/jobs/{job_id}")
+    assert (answer.status_code, answer.data) == (204, b"")
+    assert [*parts.settings.jobs_dir.iterdir()] == [*parts.settings.artifacts_dir.iterdir()] == []
+    assert is_error(client.get(f"/jobs/{job_id}"), 404, "not_found")
+    assert is_error(client.delete(f"/jobs/{job_id}"), 404, "not_found")
+
+
+@pytest.mark.parametrize("status", ["queued", "running"])
+def test_delete_of_an_unfinished_job(client, rows, status):
+    assert is_error(client.delete(f"/jobs/{rows.job(status=status)}"), 409, "running")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/", "/jobs/", "//jobs", "/jobs/x/", "/jobs/x/y", "/nowhere", "/jobs/../etc/passwd", "/jobs/%2e%2e%2fetc/artifact",
+        "/jobs/..", "/jobs/.", "/jobs/a%00b", "/jobs/%00/events", "/jobs/a%0d%0aX/artifact", "/jobs/" + "a" * 65,
+        "/jobs/%C3%A4", "/jobs/abc", "/jobs/abc/artifact", "/jobs/abc/events", "/jobs/abc/files/x", "/jobs/'%3b--",
+        "/jobs/abc/files/..%2f..%2fsecret.key", "/jobs/abc/artifact/..",
+    ],
+)  # fmt: skip
+def test_what_is_not_there(client, path):
+    assert is_error(client.get(path), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/jobs", {"POST", "OPTIONS"}),
+        ("GET", "/jobs", {"POST", "OPTIONS"}),
+        ("POST", "/jobs/abc", {"GET", "HEAD", "DELETE", "OPTIONS"}),
+        ("POST", "/jobs/abc/events", {"GET", "HEAD", "OPTIONS"}),
+        ("DELETE", "/jobs/abc/artifact", {"GET", "HEAD", "OPTIONS"}),
+        ("GET", "/jobs/abc/cancel", {"POST", "OPTIONS"}),
+        ("PATCH", "/health", {"GET", "HEAD", "OPTIONS"}),
+    ],
+)
+def test_wrong_methods(client, method, path, allowed):
+    answer = client.open(path, method=method)
+    assert is_error(answer, 405, "method_not_allowed")
+    assert {word.strip() for word in answer.headers["Allow"].split(",")} == allowed
+
+
+def test_a_bug_is_a_plain_500(client, parts, monkeypatch):
+    def broken(job_id: str) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(parts.store, "job", broken)
+    answer = client.get("/jobs/abc")
+    assert is_error(answer, 500, "internal_error")
+    assert "secret" not in answer.text
+
+
+def test_an_error_says_nothing_of_the_database(client, parts, monkeypatch):
+    def away(job_id: str) -> None:
+        raise StoreUnavailable('Postgres cannot be used: connection to server at "db" failed')
+
+    monkeypatch.setattr(parts.store, "job", away)
+    assert '"db"' not in client.get("/jobs/abc").text
+
+
+def test_answers_are_not_cached(client, rows):
+    assert client.get(f"/jobs/{rows.job()}").headers["Cache-Control"] == "no-store"
+
+
+def test_parts_are_what_they_say(parts: Parts, make_parts: Callable[..., Parts]):
+    assert isinstance(parts.store, Store)
+    assert isinstance(parts.broker, Broker)
+    assert make_parts().vault.open(parts.vault.seal("x")) == "x"
