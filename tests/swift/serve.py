@@ -29,15 +29,19 @@ def main() -> None:
     utils.HASH_PATH_SUFFIX = b"tests"
 
     utils.monkey_patch()
-    from swift.common import wsgi
-
     import eventlet
     import eventlet.wsgi
+    from swift.common import wsgi
 
     application = wsgi.loadapp(sys.argv[1])
     listener = eventlet.greenio.GreenSocket(socket.socket(fileno=int(sys.argv[2])))
     eventlet.wsgi.server(
-        listener, application, log_output=False, debug=False, max_size=256, minimum_chunk_size=65536,
+        listener,
+        application,
+        log_output=False,
+        debug=False,
+        max_size=256,
+        minimum_chunk_size=65536,
         capitalize_response_headers=False,
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 REGION = "garage"
 ACCESS_KEY = "test:tester"
-SECRET_KEY = "testing"  # noqa: S105 - of a server that lives as long as the tests
+SECRET_KEY = "testing"
 BUCKET = "artifacts"
 
 _SERVER = """[DEFAULT]
@@ -127,8 +127,18 @@ def _ring(folder: Path, role: str, port: int) -> None:
 
     builder = RingBuilder(part_power=4, replicas=1, min_part_hours=0)
     builder.add_dev(
-        {"id": 0, "region": 1, "zone": 1, "ip": "127.0.0.1", "port": port, "device": "d1", "weight": 1.0,
-         "replication_ip": "127.0.0.1", "replication_port": port, "meta": ""}
+        {
+            "id": 0,
+            "region": 1,
+            "zone": 1,
+            "ip": "127.0.0.1",
+            "port": port,
+            "device": "d1",
+            "weight": 1.0,
+            "replication_ip": "127.0.0.1",
+            "replication_port": port,
+            "meta": "",
+        }
     )
     builder.rebalance()
     builder.get_ring().save(str(folder / f"{role}.ring.gz"))

@@ -1,0 +1,162 @@
+"""Artifacts in an S3 bucket: ``artifacts/<job id>/<name>``. For any server that speaks S3; tested against Swift."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from downloader import disk, errors
+from downloader.artifacts import folders
+from downloader.artifacts.names import content_disposition
+from downloader.artifacts.port import ArtifactInfo, Check, PresignedUrl, Progress, Publication, Stored, Sweep, Swept
+from downloader.artifacts.s3_bucket import KEY, PREFIX, Bucket
+from downloader.artifacts.s3_client import S3_ERRORS, connect, endpoint_url, failure, taken, unsupported
+from downloader.artifacts.s3_upload import Transfer, Upload, digest, stands
+from downloader.clock import Clock
+from downloader.config import Settings
+from downloader.job import Artifact
+
+_CONNECTIONS: Final = 16
+_HEALTH_SECONDS: Final = 1.0  # to connect, and again to answer
+
+
+class S3Store:
+    """An ArtifactStore in a bucket."""
+
+    kind: Final = "s3"
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        if not settings.s3_endpoint or not settings.s3_bucket:
+            raise errors.StorageRefused("No S3 endpoint and bucket are set.")
+        internal = endpoint_url(settings.s3_endpoint, tls=settings.s3_use_ssl)
+        public = endpoint_url(settings.s3_public_endpoint or internal, tls=settings.s3_public_use_ssl)
+        self._name = settings.s3_bucket
+        self._url_ttl = settings.artifact_url_ttl_seconds
+        self._clock = clock
+        self._internal = public == internal
+        self._client = connect(settings, internal, connections=_CONNECTIONS)
+        self._signer = self._client if self._internal else connect(settings, public)
+        self._prober = connect(settings, internal, connections=1, seconds=_HEALTH_SECONDS)
+        self._bucket = Bucket(self._client, self._name)
+        self._conditional = True
+
+    def put(self, source: Path, publication: Publication, *, progress: Progress, check: Check) -> Artifact:
+        """See ArtifactStore. Uploads over several connections; the object is checked by size and digest."""
+        if not folders.JOB_ID.fullmatch(publication.job_id) or "/" in publication.name or not publication.name:
+            raise ValueError("not a job's id and a file's name")
+        size = 0
+        try:
+            size, checksum = source.stat().st_size, digest(source, check)
+            for name in (publication.name, f"{publication.epoch}-{publication.name}"):
+                upload = Upload(
+                    bucket=self._name,
+                    key=f"{PREFIX}{publication.job_id}/{name}",
+                    source=source,
+                    size=size,
+                    digest=checksum,
+                    content_type=publication.content_type,
+                    disposition=content_disposition(publication.name),
+                    conditional=self._conditional,
+                )
+                if self._publish(upload, progress, check):
+                    break
+            else:
+                raise errors.StorageFailed("Another object has the artifact's name.")
+        except OSError as error:
+            raise disk.failure(error, source) from error
+        except S3_ERRORS as error:
+            raise failure(error, required=size) from error
+        progress(size, size)
+        return Artifact(
+            storage="s3",
+            locator=upload.key,
+            name=publication.name,
+            size=size,
+            content_type=publication.content_type,
+            digest=checksum,
+        )
+
+    def head(self, artifact: Stored) -> ArtifactInfo | None:
+        """See ArtifactStore."""
+        return self._bucket.head(artifact.locator) if KEY.fullmatch(artifact.locator) else None
+
+    def locate(self, artifact: Stored, *, inline: bool = False) -> PresignedUrl | None:
+        """See ArtifactStore. Looks once whether the object is there: a URL to nothing would only fail elsewhere."""
+        return self.presign(artifact, inline=inline) if self.head(artifact) else None
+
+    def presign(self, artifact: Stored, *, inline: bool = False) -> PresignedUrl:
+        """A URL that answers with the artifact's type and name, for the public endpoint where there is one. No I/O."""
+        expires = artifact.expires_at if isinstance(artifact, Artifact) else None
+        left = (expires - self._clock.now()).total_seconds() if expires else self._url_ttl
+        url = self._signer.generate_presigned_url(
+            "get_object",
+            Params={
+                "Bucket": self._name,
+                "Key": artifact.locator,
+                "ResponseContentDisposition": content_disposition(artifact.name, inline=inline),
+                "ResponseContentType": artifact.content_type,
+            },
+            ExpiresIn=max(1, min(self._url_ttl, int(left))),
+        )
+        return PresignedUrl(url=url, internal=self._internal)
+
+    def delete(self, artifact: Stored) -> int:
+        """See ArtifactStore."""
+        info = self.head(artifact)
+        if info is None:
+            return 0
+        self._bucket.delete(artifact.locator)
+        return info.size
+
+    def delete_job(self, job_id: str) -> int:
+        """See ArtifactStore."""
+        if not folders.JOB_ID.fullmatch(job_id):
+            return 0
+        prefix = f"{PREFIX}{job_id}/"
+        uploads = list(self._bucket.uploads(prefix))
+        return sum(map(self._bucket.abort, uploads)) + self._bucket.delete_all(prefix)
+
+    def sweep(self, sweep: Sweep) -> Swept:
+        """See ArtifactStore. Unfinished parts are multipart uploads: few servers expire those by themselves."""
+        jobs = parts = freed = 0
+        for ids in folders.batches(self._bucket.job_ids()):
+            kept = {*sweep.keep(ids), *sweep.running(ids)}
+            for job_id in ids:
+                if job_id not in kept:
+                    jobs += 1
+                    freed += self._bucket.delete_all(f"{PREFIX}{job_id}/", dry_run=sweep.dry_run)
+        old = [upload for upload in self._bucket.uploads(PREFIX) if upload.begun < sweep.parts_before]
+        for ids in folders.batches(iter({upload.job_id for upload in old})):
+            running = set(sweep.running(ids))
+            for upload in old:
+                if upload.job_id in ids and upload.job_id not in running:
+                    parts += 1
+                    freed += self._bucket.abort(upload, dry_run=sweep.dry_run)
+        return Swept(jobs=jobs, parts=parts, bytes_freed=freed)
+
+    def health(self) -> None:
+        """See ArtifactStore."""
+        Bucket(self._prober, self._name).probe()
+
+    def close(self) -> None:
+        """See ArtifactStore."""
+        for client in (self._client, self._signer, self._prober):
+            client.close()
+
+    def _publish(self, upload: Upload, progress: Progress, check: Check) -> bool:
+        """Make the object under the upload's key this file; False when another has it."""
+        found = self._bucket.head(upload.key)
+        if found:
+            return stands(self._client, upload)
+        check()
+        try:
+            Transfer(self._client, upload, progress=progress, check=check).run()
+        except S3_ERRORS as error:
+            if upload.conditional and unsupported(error):
+                self._conditional = False
+                return self._publish(replace(upload, conditional=False), progress, check)
+            if taken(error):
+                return stands(self._client, upload)
+            raise
+        if not stands(self._client, upload):
+            raise errors.StorageFailed("The artifact store did not keep what it was sent.")
+        return True
