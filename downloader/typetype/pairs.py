@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from downloader.errors import NoStream
 from downloader.typetype.codecs import COPYABLE
 from downloader.typetype.offer import Offer, Stream
-from downloader.typetype.rank import audio_key, fits, matches, narrow, video_key, without_hls
+from downloader.typetype.rank import audio_key, fall_back, fits, matches, video_key, without_hls
 from downloader.typetype.wishes import Wish
 
 
@@ -54,31 +54,23 @@ def _by_video_itag(offer: Offer, wish: Wish, warnings: list[str]) -> Stream | No
     found = [stream for stream in (*offer.videos, *offer.muxed) if stream.itag == wish.video_itag]
     if found:
         return min(found, key=lambda stream: video_key(stream, wish))
-    missing = f"Video itag {wish.video_itag} is not offered"
-    if wish.strict:
-        raise NoStream(f"{missing}.")
-    warnings.append(f"{missing}; the nearest was taken.")
+    fall_back(f"Video itag {wish.video_itag} is not offered.", strict=wish.strict, warnings=warnings)
     return None
 
 
 def _best_video(pool: list[Stream], wish: Wish, warnings: list[str]) -> Stream:
     """The best of ``pool`` (not empty): the container first, then the height limit, then the codec, then the rank."""
-    pool = narrow(
-        pool,
-        lambda stream: fits(stream, wish.container),
-        missing=f"No stream of this source goes into {wish.container} as it is.",
-        strict=wish.strict and wish.container_named,
-        warnings=None,  # said when the container is settled
-    )
-    pool = _within_height(pool, wish, warnings)
+    fitting = [stream for stream in pool if fits(stream, wish.container)]
+    if not fitting and wish.strict and wish.container_named:
+        raise NoStream(f"No stream of this source goes into {wish.container} as it is.")
+    pool = _within_height(fitting or pool, wish, warnings)
     if wish.video_codec:
-        pool = narrow(
-            pool,
-            lambda stream: matches(stream.video_family, wish.video_codec),
-            missing=f"No picture in {wish.video_codec} is offered within the limits asked for.",
-            strict=wish.strict,
-            warnings=warnings,
-        )
+        matching = [stream for stream in pool if matches(stream.video_family, wish.video_codec)]
+        if not matching:
+            missing = f"No picture in {wish.video_codec} is offered within the limits asked for."
+            fall_back(missing, strict=wish.strict, warnings=warnings)
+            wish = replace(wish, video_codec=None)
+        pool = matching or pool
     best = min(pool, key=lambda stream: video_key(stream, wish))
     tallest = max(pool, key=lambda stream: stream.height or 0)
     if wish.height_named and best.height and (tallest.height or 0) > best.height:
@@ -95,9 +87,7 @@ def _within_height(pool: list[Stream], wish: Wish, warnings: list[str]) -> list[
         return kept
     lowest = min(stream.height or 0 for stream in pool)
     missing = f"Nothing of {wish.height}p or less is offered; the lowest is {lowest}p."
-    if wish.strict and wish.height_named:
-        raise NoStream(missing)
-    warnings.append(missing)
+    fall_back(missing, strict=wish.strict and wish.height_named, warnings=warnings)
     return [stream for stream in pool if stream.height == lowest]
 
 
@@ -131,9 +121,7 @@ def _refuse_other_sound(video: Stream, wish: Wish, warnings: list[str]) -> None:
         missing = f"No sound in {wanted} is offered."
     else:
         return
-    if wish.strict:
-        raise NoStream(missing)
-    warnings.append(missing)
+    fall_back(missing, strict=wish.strict, warnings=warnings)
 
 
 def best_audio(
@@ -144,20 +132,14 @@ def best_audio(
         named = [stream for stream in pool if stream.itag == wish.audio_itag]
         if named:
             return min(named, key=lambda stream: audio_key(stream, wish, offer, beside=beside))
-        missing = f"Audio itag {wish.audio_itag} is not offered"
-        if wish.strict:
-            raise NoStream(f"{missing}.")
-        warnings.append(f"{missing}; the nearest was taken.")
+        fall_back(f"Audio itag {wish.audio_itag} is not offered.", strict=wish.strict, warnings=warnings)
     pool = without_hls(pool)
-    if wish.audio_codec:
-        pool = narrow(
-            pool,
-            lambda stream: matches(stream.audio_family, wish.audio_codec),
-            missing=f"No sound in {wish.audio_codec} is offered.",
-            strict=wish.strict,
-            warnings=warnings,
-        )
-    elif beside is not None:
+    matching = [stream for stream in pool if matches(stream.audio_family, wish.audio_codec)]
+    if not matching:
+        fall_back(f"No sound in {wish.audio_codec} is offered.", strict=wish.strict, warnings=warnings)
+        wish = replace(wish, audio_codec=None)
+    pool = matching or pool
+    if beside is not None and wish.audio_codec is None:
         pool = [stream for stream in pool if fits(stream, wish.container)] or pool
         if beside.transport == "sabr":
             pool = [stream for stream in pool if stream.audio_family == wish.default_audio] or pool

@@ -1,6 +1,6 @@
 """The order of streams: which of two is the better answer to a wish. Every order is total, so the choice is stable."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from downloader.errors import NoStream
 from downloader.typetype.codecs import COPYABLE
@@ -39,23 +39,11 @@ def audio_key(stream: Stream, wish: Wish, offer: Offer, *, beside: Stream | None
     )
 
 
-def narrow(
-    pool: list[Stream],
-    test: Callable[[Stream], bool],
-    *,
-    missing: str,
-    strict: bool,
-    warnings: list[str] | None,
-) -> list[Stream]:
-    """Those of ``pool`` that pass ``test``; when none does all of them, with ``missing`` as a warning or NoStream."""
-    kept = [stream for stream in pool if test(stream)]
-    if kept:
-        return kept
+def fall_back(missing: str, *, strict: bool, warnings: list[str]) -> None:
+    """Say what is ``missing`` before something else is taken; raises NoStream with it where nothing else will do."""
     if strict:
         raise NoStream(missing)
-    if warnings is not None:
-        warnings.append(missing)
-    return pool
+    warnings.append(missing)
 
 
 def matches(found: str | None, wanted: str | None) -> bool:
