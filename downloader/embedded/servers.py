@@ -41,6 +41,12 @@ class Servers:
         if self.postgres:
             self.postgres.stop()
 
+    def lost(self) -> Path | None:
+        """The folder of a server that died too often to be started again, or None."""
+        if self.postgres and not self.postgres.alive():
+            return self.postgres.folder
+        return self.valkey.folder if self.valkey and not self.valkey.alive() else None
+
     @property
     def database_url(self) -> str:
         """The DSN of the private Postgres."""

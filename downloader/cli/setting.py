@@ -1,0 +1,35 @@
+"""What every command begins with: the settings, and where Postgres is."""
+
+from pathlib import Path
+
+from downloader import config
+from downloader.config import Settings
+from downloader.embedded import running_dsn
+
+
+class Refused(Exception):
+    """The command cannot do what it was asked to; the message is for the person who typed it."""
+
+
+def load() -> Settings:
+    """The settings; raises Refused naming every variable that does not parse."""
+    try:
+        return config.load()
+    except config.ConfigError as error:
+        raise Refused(str(error)) from error
+
+
+def database(settings: Settings) -> str:
+    """The DSN that is set, or that of the private Postgres of a running ``downloader up``. Raises Refused."""
+    found = settings.database_location or running_dsn(private_folder(settings) / "postgres")
+    if not found:
+        raise Refused(
+            f"No DATABASE_URL is set and no `downloader up` runs on {settings.data_dir}: "
+            "set DATABASE_URL, or DATA_DIR to the folder that the service uses."
+        )
+    return found
+
+
+def private_folder(settings: Settings) -> Path:
+    """Where the private servers of ``downloader up`` live."""
+    return settings.data_dir / "private"

@@ -1,0 +1,181 @@
+"""``downloader up``: private servers where none are set, migrations, then everything under one supervisor."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from types import FrameType
+
+import click
+import structlog
+
+from downloader import logs
+from downloader.cli import setting
+from downloader.cli.client import Service, Unreachable
+from downloader.config import Settings
+from downloader.embedded import ServerFailed, Servers
+from downloader.errors import StoreUnavailable
+from downloader.store import migrate
+
+DATABASE_PATIENCE_SECONDS = 60.0  # a Postgres beside us may still be starting
+START_SECONDS = 60.0
+LOOK_SECONDS = 0.05
+# The supervisor drains its workers and then ends what is left; only a broken one takes longer than this on top.
+OVERTIME_SECONDS = 10.0
+
+log = structlog.get_logger()
+
+
+class Stop(BaseException):
+    """SIGTERM or SIGINT came."""
+
+
+EPILOG = """\b
+Examples:
+  downloader up
+  HTTP_PORT=8080 DATA_DIR=/srv/downloads downloader up
+  DATABASE_URL=postgres://user:secret@db/typetype REDIS_HOST=cache downloader up
+"""
+
+
+@click.command(epilog=EPILOG)
+def up() -> None:
+    """Run the whole service under one supervisor: web, every stage and the janitor.
+
+    Where no DATABASE_URL or no REDIS_* is set, a private Postgres or Valkey runs as well, with its data under
+    DATA_DIR. Ctrl-C or SIGTERM ends everything; unfinished jobs go on at the next start.
+    """
+    try:
+        settings = setting.load()
+        logs.configure(settings)
+        _check_port(settings)
+        status = _run(settings)
+    except (setting.Refused, ServerFailed, StoreUnavailable) as error:
+        raise click.ClickException(str(error)) from error
+    sys.exit(status)
+
+
+def _run(settings: Settings) -> int:
+    try:
+        with _stoppable(), ExitStack() as stack:
+            servers = Servers(
+                setting.private_folder(settings),
+                with_postgres=not settings.database_location,
+                with_valkey=not settings.redis_location,
+            )
+            stack.callback(servers.stop)
+            servers.start()
+            environment = {}
+            if servers.postgres:
+                environment["DATABASE_URL"] = servers.database_url
+            if servers.valkey:
+                environment["REDIS_URL"] = servers.redis_url
+            _migrate(settings.database_location or servers.database_url)
+            return _supervise(settings, servers, environment)
+    except Stop:
+        return 0
+
+
+def _migrate(dsn: str) -> None:
+    deadline = time.monotonic() + DATABASE_PATIENCE_SECONDS
+    while True:
+        try:
+            applied = migrate(dsn)
+        except StoreUnavailable as error:
+            if time.monotonic() > deadline:
+                raise
+            log.info("waiting_for_postgres", reason=str(error))
+            time.sleep(1)
+        else:
+            log.info("migrated", applied=applied)
+            return
+
+
+def _supervise(settings: Settings, servers: Servers, environment: Mapping[str, str]) -> int:
+    """Run the supervisor until it ends, a server is lost for good, or we are told to stop."""
+    # Only we hold the other end of the lifeline: however we end, the supervisor sees it close.
+    lifeline, ours = os.pipe()
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "stages", "up", "--lifeline-fd", str(lifeline)],
+            env=os.environ | environment,
+            pass_fds=(lifeline,),
+            start_new_session=True,  # Ctrl-C at a terminal comes to us, and from us to it
+        )
+    finally:
+        os.close(lifeline)
+    try:
+        _announce(settings, child)
+        while child.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(1.0)
+            if lost := servers.lost():
+                raise ServerFailed(f"A private server will not stay up; its log is {lost / 'log'}.")
+        return child.returncode
+    finally:
+        _end(child, settings.drain_seconds + OVERTIME_SECONDS)
+        os.close(ours)
+
+
+def _announce(settings: Settings, child: "subprocess.Popen[bytes]") -> None:
+    """Say where we listen as soon as we do."""
+    address = "127.0.0.1" if settings.http_addr in ("", "0.0.0.0", "::") else settings.http_addr  # noqa: S104 - compared
+    url = f"http://{f'[{address}]' if ':' in address else address}:{settings.http_port}"
+    service = Service(url, timeout=2.0)
+    deadline = time.monotonic() + START_SECONDS
+    while child.poll() is None and time.monotonic() < deadline:
+        try:
+            service.health()
+        except Unreachable:
+            time.sleep(LOOK_SECONDS)
+            continue
+        click.echo(f"The downloader listens on {url} (data in {settings.data_dir}). Ctrl-C ends it.")
+        return
+
+
+def _end(child: "subprocess.Popen[bytes]", patience: float) -> None:
+    """Drain ``child``; kill it when it takes longer than ``patience`` seconds (its workers see their lifelines end)."""
+    if child.poll() is not None:
+        return
+    child.terminate()
+    try:
+        child.wait(patience)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _check_port(settings: Settings) -> None:
+    """Fail now and clearly instead of restarting the frontend again and again. Raises Refused."""
+    family = socket.AF_INET6 if ":" in settings.http_addr else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.http_addr, settings.http_port))
+        except OSError as error:
+            raise setting.Refused(
+                f"HTTP_PORT {settings.http_port} on {settings.http_addr} cannot be used: {error.strerror}. "
+                "Does another downloader run? Set HTTP_PORT to a free port."
+            ) from error
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turn the first SIGTERM or SIGINT into Stop and ignore the rest: the end is under way then."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)
+        raise Stop
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
