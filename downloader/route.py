@@ -12,9 +12,9 @@ class RouteStep:
     """One step of a route.
 
     ``stage`` names its stream and pool. ``factory`` is dotted (``module:attribute``), so that a process loads only the
-    engine it runs. ``public`` is the stage that clients see while it runs; ``share`` how much of a job's progress
-    (in percent) it stands for. ``cpu_bound`` stages run one step per process. ``timing`` is the job's column that its
-    duration goes to.
+    engine it runs. ``public`` is the stage that clients see while it runs; ``share`` how much of a job's progress it
+    stands for, beside the others'. ``cpu_bound`` stages run one step per process. ``timing`` is the job's column that
+    its duration goes to.
     """
 
     stage: str
@@ -38,7 +38,7 @@ ROUTE: dict[str, RouteStep] = {
 }
 """Every step by name, in order."""
 
-LAST_STEP = "publish"
+_HIGHEST_PERCENT = 99.0
 
 
 def steps_for(_options: Options) -> dict[str, RouteStep]:
@@ -52,10 +52,8 @@ def stage_names() -> tuple[str, ...]:
 
 
 def percent_window(name: str) -> tuple[float, float]:
-    """The part of a job's progress (percent from, percent to) that the step ``name`` covers; never reaches 100."""
-    start = 0.0
-    for step_name, step in ROUTE.items():
-        if step_name == name:
-            return start, min(start + step.share, 99.0)
-        start += step.share
-    return start, 99.0
+    """The part of a job's progress (percent from, percent to) that the step ``name`` covers; 100 is for done jobs."""
+    scale = _HIGHEST_PERCENT / sum(step.share for step in ROUTE.values())
+    names = list(ROUTE)
+    before = sum(ROUTE[earlier].share for earlier in names[: names.index(name)])
+    return before * scale, (before + ROUTE[name].share) * scale

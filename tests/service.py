@@ -60,7 +60,9 @@ class Service:
         prefix: str = "downloader:queue",
         roles: tuple[tuple[str, ...], ...] = (("up",),),
         variables: Mapping[str, str] | None = None,
+        root: Path = ROOT,
     ) -> None:
+        self._root = root
         self.folder = folder
         self._stack = ExitStack()
         folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +128,7 @@ class Service:
             process = subprocess.Popen(
                 [sys.executable, *module],
                 env=self.environment,
-                cwd=ROOT,
+                cwd=self._root,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -166,6 +168,14 @@ class Service:
 
         until(look, seconds)
         return found
+
+    def rows(self, sql: str, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """What the database says."""
+        database = store.Database(self.database_url, size=1)
+        try:
+            return database.rows(sql, values)
+        finally:
+            database.close()
 
     def logs(self) -> list[dict[str, Any]]:
         """The structured lines of the log so far."""
