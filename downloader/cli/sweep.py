@@ -30,5 +30,6 @@ def sweep(*, dry_run: bool) -> None:
         raise click.ClickException(str(error)) from error
     click.echo(
         f"{'Would remove' if dry_run else 'Removed'} {gone.work_folders} work folders,"
-        f" {gone.expired} expired artifacts, orphans of {gone.orphans} jobs, {gone.parts} unfinished uploads: {gone.bytes_freed} bytes."
+        f" {gone.expired} expired artifacts, orphans of {gone.orphans} jobs, {gone.parts} unfinished uploads:"
+        f" {gone.bytes_freed} bytes."
     )
