@@ -55,7 +55,7 @@ COPYABLE: dict[str, frozenset[str]] = {
 NATURAL_AUDIO_CONTAINER = {
     "aac": "m4a",
     "opus": "webm",
-    "vorbis": "webm",
+    "vorbis": "ogg",
     "mp3": "mp3",
     "flac": "flac",
     "ac3": "mkv",

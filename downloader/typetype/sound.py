@@ -56,7 +56,7 @@ def choose_sound(offer: Offer, options: Options, wish: Wish, warnings: list[str]
 def natural_container(stream: Stream) -> str:
     """Where the stream's sound lives as it is."""
     found = _family(stream)
-    if found in ("opus", "vorbis") and stream.format == "ogg":
+    if found == "opus" and stream.format == "ogg":
         return "ogg"
     return NATURAL_AUDIO_CONTAINER[found]
 
