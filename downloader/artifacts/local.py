@@ -1,7 +1,8 @@
 """Artifacts on local disk: ``DATA_DIR/artifacts/<job id>/<name>``.
 
 On one volume a publish is a hard link to the work file: atomic, refused by the kernel when the name is taken, and free
-of copying whatever the size. The work file stays (and shares the bytes) until the job's work folder goes.
+of copying whatever the size. The work file stays (and shares the bytes, so it must never be written again) until the
+job's work folder goes.
 """
 
 import os

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PREFIX: Final = "artifacts/"
-KEY: Final = re.compile(rf"{PREFIX}({JOB_ID.pattern})/[^/]+")
+KEY: Final = re.compile(rf"{PREFIX}({JOB_ID.pattern})/(?!\.+$)[^/\x00-\x1f]+")
 """A key of ours, with the job's id."""
 
 

@@ -1,0 +1,76 @@
+"""Stores to test: one on local disk, one in a real S3 server that the session starts."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from downloader.artifacts import ArtifactStore, Publication, open_store
+from downloader.config import Settings
+from tests.swift.server import Swift, available, running
+
+JOB = "0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="session")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    """A running S3 server."""
+    if not available():
+        pytest.skip("OpenStack Swift is not installed: no real S3 server to test with")
+    with running(tmp_path_factory.mktemp("swift") / "server") as server:
+        yield server
+
+
+@pytest.fixture
+def local_settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data", storage_backend="local")
+
+
+@pytest.fixture
+def s3_settings(tmp_path: Path, swift: Swift) -> Settings:
+    return Settings(
+        data_dir=tmp_path / "data",
+        s3_endpoint=swift.endpoint,
+        s3_region=swift.region,
+        s3_bucket=swift.bucket,
+        s3_access_key=swift.access_key,
+        s3_secret_key=swift.secret_key,
+    )
+
+
+@pytest.fixture
+def s3(s3_settings: Settings) -> Iterator[ArtifactStore]:
+    """The S3 store, with nothing of the test's job left in it at either end."""
+    store = open_store(s3_settings)
+    yield store
+    store.delete_job(JOB)
+    store.close()
+
+
+@pytest.fixture(params=["local", "s3"])
+def store(request: pytest.FixtureRequest) -> Iterator[ArtifactStore]:
+    """Each kind of store in turn."""
+    settings: Settings = request.getfixturevalue(f"{request.param}_settings")
+    store = open_store(settings)
+    yield store
+    store.delete_job(JOB)
+    store.close()
+
+
+@pytest.fixture
+def make_source(tmp_path: Path) -> Callable[[bytes], Path]:
+    """Writes a finished file where mux would leave it."""
+    folder = tmp_path / "data" / "jobs" / JOB
+    folder.mkdir(parents=True)
+
+    def make(content: bytes, name: str = "out.1.mp4") -> Path:
+        path = folder / name
+        path.unlink(missing_ok=True)  # as mux does: a file that was handed over is never written again
+        path.write_bytes(content)
+        return path
+
+    return make
+
+
+def publication(name: str = "Title.mp4", *, epoch: int = 1, job_id: str = JOB) -> Publication:
+    return Publication(job_id=job_id, name=name, content_type="video/mp4", epoch=epoch)

@@ -1,0 +1,274 @@
+"""What S3 servers do wrong: each fault ends in a whole artifact or one clear error, with nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from downloader.artifacts import ArtifactStore, Sweep, open_store, s3_client
+from downloader.config import Settings
+from downloader.errors import Cancelled, InsufficientStorage, StorageFailed, StorageRefused
+from downloader.job import Artifact
+from tests.artifacts.conftest import JOB, publication
+from tests.artifacts.faults import Fault, FaultProxy, proxied
+
+MakeSource = Callable[[bytes], Path]
+BIG = 17 << 20  # three parts
+SMALL = 1000
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_client, "_FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(s3_client, "_READ_SECONDS", 2.0)
+
+
+@pytest.fixture
+def broken(s3_settings: Settings, s3: ArtifactStore) -> Iterator[Callable[..., tuple[ArtifactStore, FaultProxy]]]:
+    """Opens a store behind a proxy with the given faults."""
+    with ExitStack() as stack:
+
+        def start(*faults: Fault) -> tuple[ArtifactStore, FaultProxy]:
+            proxy = stack.enter_context(proxied(s3_settings.s3_endpoint, *faults))
+            store = open_store(replace(s3_settings, s3_endpoint=proxy.endpoint))
+            stack.callback(store.close)
+            return store, proxy
+
+        yield start
+
+
+def put(store: ArtifactStore, source: Path) -> Artifact:
+    return store.put(source, publication(), progress=lambda _done, _total: None, check=lambda: None)
+
+
+def expected(size: int) -> Artifact:
+    return Artifact("s3", f"artifacts/{JOB}/Title.mp4", "Title.mp4", size, "video/mp4")
+
+
+def unfinished(store: ArtifactStore) -> int:
+    """How many uploads are left behind, by a dry run."""
+    later = datetime.now(UTC) + timedelta(hours=1)
+    return store.sweep(Sweep(keep=lambda ids: ids, running=lambda _ids: (), parts_before=later, dry_run=True)).parts
+
+
+PASSING = [
+    Fault("*", 3, 503, "SlowDown"),
+    Fault("*", 3, 500, "InternalError"),
+    Fault("*", 2, 502, ""),
+    Fault("*", 2, 504, ""),
+    Fault("*", 2, 429, "TooManyRequests"),
+    Fault("put", 2, 503, "SlowDown"),
+    Fault("create", 2, 500, "InternalError"),
+    Fault("part", 4, 503, "SlowDown"),
+    Fault("part", 2, 400, "RequestTimeout"),
+    Fault("part", 1, 400, "BadDigest"),
+    Fault("part", 1, hang=True),
+    Fault("complete", 3, 503, "SlowDown"),
+    Fault("complete", 2, 200, "InternalError"),
+    Fault("create", 1, 403, "RequestTimeTooSkewed"),
+    Fault("put", 1, lose=True),
+    Fault("part", 2, lose=True),
+    Fault("complete", 1, lose=True),
+    Fault("head", 1, lose=True),
+    Fault("*", 100, 501, "NotImplemented", conditional_only=True),
+]
+
+
+def cases() -> list[object]:
+    """Each fault with the sizes whose upload comes across it."""
+    sizes = {"*": (SMALL, BIG), "head": (SMALL,), "put": (SMALL,)}
+    return [
+        pytest.param(fault, size, id=f"{fault.operation}-{fault.status}-{fault.code}-{size}")
+        for fault in PASSING
+        for size in sizes.get(fault.operation, (BIG,))
+    ]
+
+
+@pytest.mark.parametrize(("fault", "size"), cases())
+def test_what_passes_is_survived(
+    s3: ArtifactStore,
+    broken: Callable[..., tuple[ArtifactStore, FaultProxy]],
+    make_source: MakeSource,
+    fault: Fault,
+    size: int,
+) -> None:
+    store, _ = broken(replace(fault))
+    artifact = put(store, make_source(os.urandom(size)))
+    info = s3.head(artifact)
+    assert artifact.locator == expected(size).locator
+    assert info is not None
+    assert (info.size, info.digest) == (size, artifact.digest)
+    assert unfinished(s3) == 0
+
+
+def test_an_upload_begun_twice_is_swept(
+    s3: ArtifactStore, broken: Callable[..., tuple[ArtifactStore, FaultProxy]], make_source: MakeSource
+) -> None:
+    store, _ = broken(Fault("create", 1, lose=True))
+    artifact = put(store, make_source(os.urandom(BIG)))
+    assert unfinished(s3) == 1
+    later = datetime.now(UTC) + timedelta(hours=1)
+    assert s3.sweep(Sweep(keep=lambda ids: ids, running=lambda _ids: (), parts_before=later)).parts == 1
+    assert unfinished(s3) == 0
+    assert s3.head(artifact)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Fault("*", 1000, 503, "SlowDown"), StorageFailed),
+        (Fault("part", 1000, 500, "InternalError"), StorageFailed),
+        (Fault("complete", 1000, 200, "InternalError"), StorageFailed),
+        (Fault("complete", 1000, 400, "InvalidPart"), StorageRefused),
+        (Fault("part", 1000, 507, "InsufficientStorage"), InsufficientStorage),
+        (Fault("part", 1000, 403, "QuotaExceeded"), InsufficientStorage),
+        (Fault("create", 1000, 403, "AccessDenied"), StorageRefused),
+        (Fault("create", 1000, 404, "NoSuchBucket"), StorageRefused),
+        (Fault("create", 1000, 403, "RequestTimeTooSkewed"), StorageFailed),
+        (Fault("part", 1000, 404, "NoSuchUpload"), StorageFailed),
+    ],
+    ids=lambda value: f"{value.operation}-{value.status}-{value.code}" if isinstance(value, Fault) else "",
+)
+def test_what_does_not_pass_is_one_clear_error(
+    s3: ArtifactStore,
+    broken: Callable[..., tuple[ArtifactStore, FaultProxy]],
+    make_source: MakeSource,
+    fault: Fault,
+    kind: type[Exception],
+) -> None:
+    store, _ = broken(fault)
+    with pytest.raises(kind) as raised:
+        put(store, make_source(os.urandom(BIG)))
+    assert type(raised.value) is kind
+    message = str(raised.value)
+    assert message.endswith(".")
+    assert not any(secret in message for secret in ("127.0.0.1", "testing", "Signature=", "uploadId", "http"))
+    assert s3.head(expected(BIG)) is None
+    assert unfinished(s3) == 0
+
+
+def test_wrong_credentials_are_refused(s3_settings: Settings, make_source: MakeSource) -> None:
+    store = open_store(replace(s3_settings, s3_secret_key="wrong"))
+    with pytest.raises(StorageRefused):
+        put(store, make_source(b"x"))
+    with pytest.raises(StorageRefused):
+        store.health()
+    store.close()
+
+
+def test_a_missing_bucket_is_refused(s3_settings: Settings, make_source: MakeSource) -> None:
+    store = open_store(replace(s3_settings, s3_bucket="no-such-bucket"))
+    for size in (SMALL, BIG):
+        with pytest.raises(StorageRefused, match="bucket"):
+            put(store, make_source(bytes(size)))
+    with pytest.raises(StorageRefused, match="bucket"):
+        store.health()
+    store.close()
+
+
+def test_a_server_that_is_away_is_a_failure(tmp_path: Path, make_source: MakeSource) -> None:
+    settings = Settings(
+        data_dir=tmp_path, s3_endpoint="127.0.0.1:1", s3_bucket="b", s3_access_key="k", s3_secret_key="s"
+    )
+    store = open_store(settings)
+    with pytest.raises(StorageFailed):
+        put(store, make_source(b"x"))
+    began = time.monotonic()
+    with pytest.raises(StorageFailed):
+        store.health()
+    assert time.monotonic() - began < 2
+    store.close()
+
+
+def test_a_server_that_hangs_is_unhealthy_in_time(broken: Callable[..., tuple[ArtifactStore, FaultProxy]]) -> None:
+    store, _ = broken(Fault("*", 100, hang=True))
+    began = time.monotonic()
+    with pytest.raises(StorageFailed):
+        store.health()
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("operation", ["create", "part"])
+def test_a_cancel_ends_a_hanging_upload_within_a_second(
+    s3: ArtifactStore,
+    broken: Callable[..., tuple[ArtifactStore, FaultProxy]],
+    make_source: MakeSource,
+    operation: str,
+) -> None:
+    fault = Fault(operation, 1, hang=True)
+    store, proxy = broken(fault)
+    cancelled_at = 0.0
+
+    def check() -> None:
+        nonlocal cancelled_at
+        if fault.reached.is_set():
+            cancelled_at = cancelled_at or time.monotonic()
+            raise Cancelled("cancelled")
+
+    with pytest.raises(Cancelled):
+        store.put(make_source(os.urandom(BIG)), publication(), progress=lambda _done, _total: None, check=check)
+    assert time.monotonic() - cancelled_at < 1
+    proxy.ended.set()
+    # The abort follows once the hanging request has ended.
+    deadline = time.monotonic() + 10
+    while unfinished(s3) and time.monotonic() < deadline:
+        pass
+    assert unfinished(s3) == 0
+    assert s3.head(expected(BIG)) is None
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+from downloader.artifacts import Publication, open_store
+from downloader.config import load
+store = open_store(load())
+def progress(done, total):
+    if done:
+        print("part", flush=True)
+        sys.stdin.read()
+store.put(Path(sys.argv[1]), Publication(job_id=sys.argv[2], name="Title.mp4", content_type="video/mp4", epoch=1),
+          progress=progress, check=lambda: None)
+"""
+
+
+def test_a_kill_between_parts_leaves_only_what_a_sweep_finds(
+    s3: ArtifactStore, s3_settings: Settings, make_source: MakeSource
+) -> None:
+    source = make_source(os.urandom(64 << 20))
+    environ = {
+        **os.environ,
+        "S3_ENDPOINT": s3_settings.s3_endpoint,
+        "S3_BUCKET": s3_settings.s3_bucket,
+        "S3_ACCESS_KEY": s3_settings.s3_access_key,
+        "S3_SECRET_KEY": s3_settings.s3_secret_key,
+    }
+    child = subprocess.Popen(
+        [sys.executable, "-c", _CHILD, str(source), JOB], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"part\n"
+        child.send_signal(signal.SIGKILL)
+    assert s3.head(expected(64 << 20)) is None
+    assert unfinished(s3) == 1
+
+    later = datetime.now(UTC) + timedelta(hours=1)
+    before = Sweep(keep=lambda ids: ids, running=lambda _ids: (), parts_before=datetime.now(UTC) - timedelta(hours=1))
+    held = Sweep(keep=lambda ids: ids, running=lambda ids: ids, parts_before=later)
+    assert s3.sweep(before).parts == 0
+    assert s3.sweep(held).parts == 0
+    artifact = put(s3, source)
+    swept = s3.sweep(Sweep(keep=lambda ids: ids, running=lambda _ids: (), parts_before=later))
+    assert swept.parts == 1
+    assert swept.bytes_freed >= 8 << 20
+    assert unfinished(s3) == 0
+    assert s3.head(artifact)
