@@ -1,5 +1,7 @@
 """Stores to test: one on local disk, one in a real S3 server that the session starts."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -74,3 +76,14 @@ def make_source(tmp_path: Path) -> Callable[[bytes], Path]:
 
 def publication(name: str = "Title.mp4", *, epoch: int = 1, job_id: str = JOB) -> Publication:
     return Publication(job_id=job_id, name=name, content_type="video/mp4", epoch=epoch)
+
+
+@pytest.fixture
+def run_python() -> Callable[[str], str]:
+    """Runs a program in a fresh interpreter and returns what it prints."""
+
+    def run(program: str) -> str:
+        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        return result.stdout.strip()
+
+    return run
