@@ -1,0 +1,155 @@
+"""Callbacks against a real receiver: what it gets, and who is never called."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from downloader.callbacks import SIGNATURE_HEADER, TIMESTAMP_HEADER, allowed, send, sign
+from downloader.config import Settings
+from downloader.errors import BlockedAddress, SourceForbidden, UpstreamUnavailable
+
+SETTINGS = Settings(callback_allow_hosts=("127.0.0.1", "hooks.example.com", "::1"), callback_secret="shared secret")
+
+
+class FixedClock:
+    def now(self) -> datetime:
+        return datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError("nothing here waits")
+
+
+class Receiver(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.status = 204
+        self.answer = b""
+        self.got: list[tuple[str, dict[str, str], bytes]] = []
+        self.url = f"http://127.0.0.1:{self.server_port}/hook?x=1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append((self.path, dict(self.headers.items()), body))
+        self.send_response(self.server.status)
+        self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Length", str(len(self.server.answer)))
+        self.end_headers()
+        self.wfile.write(self.server.answer)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as in http.server
+        """Silence."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    server = Receiver()
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_known_signature() -> None:
+    # By: printf '1700000000.{"id":"a"}' | openssl dgst -sha256 -hmac secret
+    assert sign("secret", 1700000000, b'{"id":"a"}') == (
+        "sha256=24d16fb59a06bae8d031d22eb88b663480215741cc94a5cd046993fa9ea6ac23"
+    )
+
+
+def test_a_signed_post_arrives(receiver: Receiver) -> None:
+    send(receiver.url, b'{"id":"a"}', SETTINGS, FixedClock())
+    ((path, headers, body),) = receiver.got
+    assert path == "/hook?x=1"
+    assert body == b'{"id":"a"}'
+    assert headers["Content-Type"] == "application/json"
+    assert headers[TIMESTAMP_HEADER] == str(int(FixedClock().now().timestamp()))
+    assert headers[SIGNATURE_HEADER] == sign("shared secret", int(headers[TIMESTAMP_HEADER]), body)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (301, SourceForbidden),
+        (307, SourceForbidden),
+        (400, SourceForbidden),
+        (410, SourceForbidden),
+        (408, UpstreamUnavailable),
+        (429, UpstreamUnavailable),
+        (500, UpstreamUnavailable),
+        (503, UpstreamUnavailable),
+    ],
+)
+def test_other_answers_are_errors(receiver: Receiver, status: int, kind: type[Exception]) -> None:
+    receiver.status = status
+    with pytest.raises(kind):
+        send(receiver.url, b"{}", SETTINGS)
+    assert len(receiver.got) == 1
+
+
+def test_an_endless_answer_is_not_read(receiver: Receiver) -> None:
+    receiver.status, receiver.answer = 200, bytes(10 << 20)
+    send(receiver.url, b"{}", SETTINGS)
+
+
+def test_a_receiver_that_is_away_is_tried_again() -> None:
+    with pytest.raises(UpstreamUnavailable) as raised:
+        send("http://127.0.0.1:1/secret-path", b"{}", SETTINGS)
+    assert "secret-path" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost/hook",
+        "http://hooks.example.com.evil.com/",
+        "http://evil.com/hooks.example.com",
+        "http://hooks.example.com@evil.com/",
+        "http://user:password@hooks.example.com/",
+        "http://evil.com\\@hooks.example.com/",
+        "http://hooks.example.com\\.evil.com/",
+        "http://hooks.example.com\r\nHost: evil.com/",
+        "http://hooks.example.com:99999/",
+        "http://2130706433/",
+        "http://[::ffff:127.0.0.1]/",
+        "ftp://hooks.example.com/",
+        "file:///etc/passwd",
+        "//hooks.example.com/",
+        "hooks.example.com",
+        "http://hooks.example.com./",
+        "http://hööks.example.com/",
+        "http://[::1",
+        "",
+    ],
+)
+def test_who_is_never_called(url: str) -> None:
+    assert not allowed(url, SETTINGS)
+    with pytest.raises(BlockedAddress):
+        send(url, b"{}", SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hooks.example.com/a?b=c#d",
+        "https://HOOKS.example.com:8443/",
+        "http://127.0.0.1:80",
+        "http://[::1]:8080/x",
+    ],
+)
+def test_who_may_be_called(url: str) -> None:
+    assert allowed(url, SETTINGS)
+    assert not allowed(url, Settings())
