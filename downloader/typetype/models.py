@@ -204,7 +204,7 @@ def _place(wire: WireStream, api_base: str) -> tuple[Literal["ranges", "hls", "s
     """How and from where a stream comes, or None when it cannot be fetched (a DASH manifest, no URL)."""
     method = (wire.delivery_method or "").strip().lower()
     if method == "sabr":
-        url = sabr_download_url(wire.manifest_url, api_base)
+        url = sabr_download_url(wire.manifest_url, api_base) if _count(wire.itag) else None
         return ("sabr", url) if url else None
     url = absolute(wire.url, api_base) or (absolute(wire.manifest_url, api_base) if method == "hls" else None)
     if url is None:

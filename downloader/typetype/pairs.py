@@ -134,6 +134,9 @@ def best_audio(
             return min(named, key=lambda stream: audio_key(stream, wish, offer, beside=beside))
         fall_back(f"Audio itag {wish.audio_itag} is not offered.", strict=wish.strict, warnings=warnings)
     pool = without_hls(pool)
+    if beside is not None and beside.transport == "sabr":
+        # Both come over one stream of the server's.
+        pool = [stream for stream in pool if stream.transport == "sabr"] or pool
     matching = [stream for stream in pool if matches(stream.audio_family, wish.audio_codec)]
     if not matching:
         fall_back(f"No sound in {wish.audio_codec} is offered.", strict=wish.strict, warnings=warnings)

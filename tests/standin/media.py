@@ -19,7 +19,7 @@ RECIPES: dict[str, Callable[[Path], object]] = {
     "demo.mp4": lambda path: make_video(path, 60),
     "demo-360.mp4": lambda path: make_video(path, 60, (640, 360)),
     "demo.m4a": lambda path: make_audio(path, 60),
-    "small.mp4": lambda path: make_video(path, SMALL_SECONDS, (1280, 720), fps=50),
+    "small.mp4": lambda path: make_noise(path, SMALL_SECONDS, 820_000),
     "small.m4a": lambda path: make_audio(path, SMALL_SECONDS),
     "short.webm": lambda path: make_video(path, 5, (640, 360)),
     "short-opus.webm": lambda path: make_audio(path, 5),
@@ -51,7 +51,7 @@ def media_file(folder: Path, name: str) -> Path:
 def make_long_video(path: Path, seconds: int, *, bit_rate: int = 20_000_000) -> Path:
     """Fragmented MP4 of H.264 at ``bit_rate`` bits per second: a few seconds of noise, repeated by stream copy."""
     loop = path.with_suffix(".loop.mp4")
-    _encode_noise(loop, _LOOP_SECONDS, bit_rate)
+    make_noise(loop, _LOOP_SECONDS, bit_rate)
     _repeat(loop, path, seconds // _LOOP_SECONDS)
     loop.unlink()
     return path
@@ -65,7 +65,8 @@ def make_long_audio(path: Path, seconds: int) -> Path:
     return path
 
 
-def _encode_noise(path: Path, seconds: int, bit_rate: int, fps: int = 25) -> None:
+def make_noise(path: Path, seconds: float, bit_rate: int, fps: int = 25) -> None:
+    """Fragmented MP4 of H.264 that nothing compresses: as big as ``bit_rate`` bits per second say."""
     noise = random.Random(1)
     width, height = 1280, 720
     with av.open(str(path), "w", format="mp4", options=FRAGMENTED) as output:
@@ -74,7 +75,7 @@ def _encode_noise(path: Path, seconds: int, bit_rate: int, fps: int = 25) -> Non
         stream: Any = output.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = width, height, "yuv420p", fps
         stream.codec_context.bit_rate = bit_rate
-        for number in range(seconds * fps):
+        for number in range(round(seconds * fps)):
             frame = av.VideoFrame(width, height, "yuv420p")
             for plane in frame.planes:
                 plane.update(noise.randbytes(plane.buffer_size))

@@ -175,7 +175,7 @@ class Offers:
             "resolution": f"{height}p",
             "height": height,
             "width": height * 16 // 9,
-            "fps": 25 if name.startswith("big") else 10,
+            "fps": 25 if name in ("small.mp4", "big.mp4") else 10,
         }
 
     def audio(self, base: str, name: str, itag: int) -> Answer:

@@ -82,10 +82,11 @@ def test_families_and_formats():
         {"url": "https://m.test/manifest.mpd", "deliveryMethod": "dash"},
         {"url": "https://m.test/" + "x" * 40_000},
         {"deliveryMethod": "sabr"},
-        {"deliveryMethod": "sabr", "manifestUrl": "/elsewhere/abc"},
-        {"deliveryMethod": "sabr", "manifestUrl": "/sabr/manifest/"},
-        {"deliveryMethod": "sabr", "manifestUrl": "/sabr/manifest/../../admin"},
-        {"deliveryMethod": "sabr", "manifestUrl": "/sabr/manifest/%2e%2e/admin"},
+        {"deliveryMethod": "sabr", "manifestUrl": "/sabr/manifest/abc"},
+        {"deliveryMethod": "sabr", "itag": 1, "manifestUrl": "/elsewhere/abc"},
+        {"deliveryMethod": "sabr", "itag": 1, "manifestUrl": "/sabr/manifest/"},
+        {"deliveryMethod": "sabr", "itag": 1, "manifestUrl": "/sabr/manifest/../../admin"},
+        {"deliveryMethod": "sabr", "itag": 1, "manifestUrl": "/sabr/manifest/%2e%2e/admin"},
     ],
 )
 def test_streams_that_cannot_be_fetched_are_left_out(stream):
@@ -97,7 +98,7 @@ def test_streams_that_cannot_be_fetched_are_left_out(stream):
     ["/sabr/manifest/abc", "https://elsewhere.test/x/sabr/manifest/abc?token=1", f"{API}/sabr/manifest/abc"],
 )
 def test_sabr_always_comes_from_the_server_itself(manifest):
-    stream = parsed(videoOnlyStreams=[{"deliveryMethod": "sabr", "manifestUrl": manifest}]).videos[0]
+    stream = parsed(videoOnlyStreams=[{"deliveryMethod": "sabr", "itag": 1, "manifestUrl": manifest}]).videos[0]
     assert (stream.transport, stream.url) == ("sabr", f"{API}/sabr/download/abc")
 
 
