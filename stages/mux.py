@@ -9,7 +9,7 @@ from downloader.config import Settings
 from downloader.errors import StorageFailed
 from downloader.handoff import Fetched, FetchedTrack, Media, Muxed, MuxedFile, Plan
 from downloader.mux.engine import Engine
-from downloader.mux.order import Finished, Made, Order
+from downloader.mux.order import Made, Order
 from stages.contract import StepContext, StepResult
 
 _SLACK = 64 << 20  # bytes that an output may have beyond twice its input

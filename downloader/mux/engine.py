@@ -159,13 +159,13 @@ class _Child:
     def ready(self) -> dict[str, str]:
         """Wait until it can take an order; which walls stand. Raises EngineCrashed when it does not come up."""
         deadline = time.monotonic() + _START_SECONDS
+        while self._walls is not None and not self._working and self.receive(0.0):
+            pass  # a fork that ended while it waited was replaced: no order's business
         while self._walls is None or self._working:
             for message in self.receive(max(deadline - time.monotonic(), 0.0)):
                 if isinstance(message, Ready):
                     self._walls = message.walls
                     log.info("mux.ready", **self._walls)
-                elif isinstance(message, Exited):
-                    self._working = False
             if time.monotonic() > deadline:
                 raise EngineCrashed("The muxer does not start.")
         return self._walls
@@ -191,7 +191,10 @@ class _Child:
         if not received:
             raise EngineCrashed("The muxer died.")
         *lines, self._buffer = (self._buffer + received).split(b"\n")
-        return [_decode(line) for line in lines]
+        messages = [_decode(line) for line in lines]
+        if any(isinstance(message, Exited) for message in messages):
+            self._working = False
+        return messages
 
     def alive(self) -> bool:
         """Whether the process is still there."""

@@ -55,6 +55,7 @@ CONTAINERS = {
     "opus": Container("opus", "opus", "audio/ogg", _NONE, frozenset({"opus"}), None, "comment"),
     "mp3": Container("mp3", "mp3", "audio/mpeg", _NONE, frozenset({"mp3"}), None, "stream"),
     "flac": Container("flac", "flac", "audio/flac", _NONE, frozenset({"flac"}), None, "stream"),
+    "jpg": Container("jpg", "", "image/jpeg", _NONE, _NONE, chapters=False),
     "wav": Container("wav", "wav", "audio/wav", _NONE, frozenset({"pcm_s16le"}), chapters=False),
 }
 

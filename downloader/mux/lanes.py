@@ -5,6 +5,7 @@ elementary stream of a lane: it puts every packet in its place on the output's t
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -19,29 +20,30 @@ _LIMIT = 30 * 86400.0  # seconds: no media is a month long
 class Gate(Protocol):
     """Decides which packets of a strand pass, and by how much they move: see downloader.mux.cuts."""
 
-    def shift(self, packet: Any, start: float) -> float | None:
-        """Seconds to take off the packet that begins at ``start`` on the source's timeline; None drops it."""
+    def shift(self, packet: Any, start: float, duration: float) -> float | None:
+        """Seconds to take off the packet shown from ``start`` for ``duration`` seconds of source; None drops it."""
 
 
 class Strand:
     """One stream to copy into ``target``. ``base`` (seconds) is taken off every timestamp.
 
-    ``jumps`` says that leaps ahead are discontinuities to close (a transport stream), not pauses to keep. After the
-    copy ``start`` and ``end`` are its bounds in seconds of output, ``count`` its packets.
+    ``jumps`` says that leaps ahead are discontinuities to close (a transport stream), not pauses to keep. ``start`` and
+    ``end`` are the bounds of what was copied in seconds of output, ``count`` its packets.
     """
 
     def __init__(self, stream: Any, target: Any, base: float, *, jumps: bool = False, gate: Gate | None = None) -> None:
-        self.target = target
         self.tick = float(stream.time_base)
         self.kind: str = stream.type
-        self.start = math.inf
-        self.end = 0.0
         self.count = 0
+        self._target = target
         self._offset = -round(base / self.tick)
-        self._last: int | None = None
-        self._expected = 0
         self._jumps = jumps
         self._gate = gate
+        self._ahead = _JUMP_AHEAD / self.tick
+        self._limit = _LIMIT / self.tick
+        self._last: int | None = None
+        self._expected = 0
+        self._first, self._end = sys.maxsize, 0
 
     def place(self, packet: Any) -> bool:
         """Give ``packet`` its stream and timestamps of the output; False when it does not go there.
@@ -50,48 +52,59 @@ class Strand:
         """
         if packet.is_corrupt and not self._jumps:
             raise MediaInvalid(f"The {self.kind} track is cut short.")
-        source_dts, source_pts = packet.dts, packet.pts
-        if source_dts is None and source_pts is None:
-            dts = pts = self._expected
-        else:
-            dts = (source_pts if source_dts is None else source_dts) + self._offset
-            pts = (source_dts if source_pts is None else source_pts) + self._offset
-        if self._last is not None and not 0 < dts - self._last < _JUMP_AHEAD / self.tick:
-            moved = self._mended(dts, self._last)
-            if abs(moved - dts) * self.tick > _JUMP_BACK:
-                self._offset += moved - dts
-                pts += moved - dts
-            dts = moved
-        self._last, self._expected = dts, dts + max(packet.duration or 0, 1)
+        source_dts, source_pts, duration = packet.dts, packet.pts, packet.duration or 0
+        dts, pts = self._timed(source_dts, source_pts)
+        self._last, self._expected = dts, dts + (duration or 1)
         pts = max(pts, dts)
         if self._gate is not None:
-            shift = self._gate.shift(packet, pts * self.tick)
+            shift = self._gate.shift(packet, pts * self.tick, duration * self.tick)
             if shift is None:
                 return False
-            dts, pts = dts - round(shift / self.tick), pts - round(shift / self.tick)
-        self._note(packet, dts, pts)
+            ticks = round(shift / self.tick)
+            dts, pts = dts - ticks, pts - ticks
+        if not -self._limit < dts <= pts < self._limit:
+            raise MediaInvalid(f"The timestamps of the {self.kind} track make no sense.")
         if dts != source_dts:
             packet.dts = dts
         if pts != source_pts:
             packet.pts = pts
-        packet.stream = self.target
+        packet.stream = self._target
+        self._first = min(self._first, pts)
+        self._end = max(self._end, pts + duration)
+        self.count += 1
         return True
 
+    @property
+    def start(self) -> float:
+        """When the first of what was copied begins, in seconds of output."""
+        return self._first * self.tick
+
+    @property
+    def end(self) -> float:
+        """When the last of what was copied ends, in seconds of output."""
+        return self._end * self.tick
+
+    def _timed(self, dts: int | None, pts: int | None) -> tuple[int, int]:
+        """Decoding and presentation time on the output's timeline, mended where they are missing or make no sense."""
+        if dts is None:
+            if pts is None:
+                return self._expected, self._expected
+            dts = pts
+        dts, pts = dts + self._offset, (dts if pts is None else pts) + self._offset
+        if self._last is None or 0 < dts - self._last < self._ahead:
+            return dts, pts
+        mended = self._mended(dts, self._last)
+        if abs(mended - dts) * self.tick > _JUMP_BACK:
+            self._offset += mended - dts
+            pts += mended - dts
+        return mended, pts
+
     def _mended(self, dts: int, last: int) -> int:
-        """Where a packet belongs whose time repeats, goes back or leaps."""
+        """When a packet is to be decoded whose time repeats, goes back or leaps."""
         step = (dts - last) * self.tick
-        if step > _JUMP_AHEAD:
+        if step >= _JUMP_AHEAD:
             return self._expected if self._jumps else dts
         return self._expected if step < -_JUMP_BACK else max(dts, last + 1)
-
-    def _note(self, packet: Any, dts: int, pts: int) -> None:
-        start = pts * self.tick
-        if not -_LIMIT < start < _LIMIT or not dts * self.tick > -_LIMIT:
-            raise MediaInvalid(f"The timestamps of the {self.kind} track make no sense.")
-        self.start = min(self.start, start)
-        end = start + (packet.duration or 0) * self.tick
-        self.end = max(self.end, end)
-        self.count += 1
 
 
 class Lane:
@@ -118,7 +131,16 @@ class Lane:
         return False
 
 
-def copy(lanes: Sequence[Lane], mux: Callable[[Any], None], advance: Callable[[float], None]) -> None:
+class Source(Protocol):
+    """What takes turns in ``copy``: a Lane, or one of subtitles."""
+
+    clock: float
+
+    def advance(self, mux: Callable[[Any], None], until: float) -> bool:
+        """See Lane.advance."""
+
+
+def copy(lanes: Sequence[Source], mux: Callable[[Any], None], advance: Callable[[float], None]) -> None:
     """Copy all lanes to their ends; ``advance`` hears how many seconds of output are through."""
     live = list(lanes)
     while live:

@@ -1,128 +1,131 @@
 """Remuxing: picture and sound are copied into one container, no packet is changed."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from downloader.errors import MediaInvalid
-from downloader.handoff import FetchedTrack, Media
-from downloader.mux import check, formats, lanes, sink
+from downloader.mux import check, cuts, extras, formats, lanes, moov, sink
+from downloader.mux.extras import Extras
 from downloader.mux.formats import Container
-from downloader.mux.inputs import keep_only, opened, picture_of, sound_of
+from downloader.mux.languages import three_letters
+from downloader.mux.sources import Source, codec_of, gathered
+from downloader.mux.task import Outcome, Task
+from downloader.mux.timeline import WHOLE, Timeline, without
 
-Advance = Callable[[float, float], None]
-_ALIGNED = 2.0  # seconds: tracks that begin this close to each other share a timeline
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """An opened track and the streams of it that are wanted; either may be None, not both."""
-
-    fetched: FetchedTrack
-    container: Any
-    picture: Any
-    sound: Any
-
-    @property
-    def streams(self) -> list[Any]:
-        """The wanted streams."""
-        return [stream for stream in (self.picture, self.sound) if stream is not None]
-
-    @property
-    def start(self) -> float:
-        """Where the first of its streams begins, in seconds."""
-        starts = [s.start_time * float(s.time_base) for s in self.streams if s.start_time is not None]
-        return min(starts, default=0.0)
-
-    @property
-    def seconds(self) -> float:
-        """Its length as the file declares it; 0 when it does not."""
-        declared = [(s.duration or 0) * float(s.time_base) for s in self.streams]
-        return max(declared, default=0.0) or max((self.container.duration or 0) / 1e6, 0.0)
+_PICTURES_A_SECOND = 60.0  # where a file does not say
+_OPUS_SAMPLES = 960  # 20 ms, in a packet of Opus; FFmpeg knows the figure of other codecs
 
 
 @dataclass(frozen=True, slots=True)
-class Remuxed:
-    """What came of it. ``seconds`` is the length of the output as its header says."""
+class _Cutting:
+    """How the cuts fall: on which timeline, and at which pictures."""
 
-    container: Container
-    seconds: float
-    picture: bool
-    warnings: tuple[str, ...]
-
-
-def sources(stack: ExitStack, work: Path, tracks: tuple[FetchedTrack, ...], *, picture: bool) -> list[Source]:
-    """Open every track of picture and sound; without ``picture`` only sound is wanted.
-
-    Raises MediaInvalid when a track does not hold what it is there for.
-    """
-    found: list[Source] = []
-    for fetched in tracks:
-        kind = fetched.track.kind
-        if kind not in ("video", "audio", "muxed") or (kind == "video" and not picture):
-            continue
-        container = stack.enter_context(opened(work, fetched))
-        image = picture_of(container) if picture and kind != "audio" else None
-        sound = sound_of(container) if kind != "video" else None
-        if (kind == "video" and image is None) or (kind == "audio" and sound is None) or (image is sound is None):
-            missing = "picture" if kind == "video" else "sound"
-            raise MediaInvalid(f"The {kind} track holds no {missing}.")
-        source = Source(fetched, container, image, sound)
-        keep_only(container, source.streams)
-        found.append(source)
-    if not found:
-        raise MediaInvalid("There is no track to make a file of.")
-    return found
+    timeline: Timeline = WHOLE
+    snapped: cuts.Snapped | None = None
+    warnings: tuple[str, ...] = ()
 
 
-def bases(found: list[Source]) -> list[float]:
-    """What to take off each source's timestamps so that the output begins at 0 and tracks stay aligned."""
-    starts = [source.start for source in found]
-    if max(starts) - min(starts) < _ALIGNED:
-        # Below zero lies the encoder's priming of sound, which an edit list hides: it stays.
-        starts = [max(min(starts), 0.0) if min(starts) > -_ALIGNED else min(starts)] * len(starts)
-    return starts
+def remux(task: Task) -> Outcome:
+    """Copy the task's tracks into one file."""
+    cutting = _cutting(task) if task.media.cuts else _Cutting()
+    try:
+        return _written(task, cutting, in_front=True)
+    except sink.IndexTooLong:
+        return _written(task, cutting, in_front=False)
 
 
-def remux(work: Path, path: Path, tracks: tuple[FetchedTrack, ...], media: Media, advance: Advance) -> Remuxed:
-    """Copy ``tracks`` into ``path`` as ``media`` says; ``advance(done, total)`` hears seconds."""
+def _written(task: Task, cutting: _Cutting, *, in_front: bool) -> Outcome:
+    media, timeline = task.media, cutting.timeline
     wanted = formats.container(media.container)
-    with ExitStack() as stack:
-        found = sources(stack, work, tracks, picture=wanted.video != frozenset())
+    with gathered(task.work, task.tracks, picture=wanted.video != frozenset()) as found:
         picture = next((source.picture for source in found if source.picture is not None), None)
         sound = next((source.sound for source in found if source.sound is not None), None)
-        container = formats.fitting(wanted, _codec(picture), _codec(sound))
-        total = max(source.seconds for source in found) or media.duration_s
-        with sink.created(path, container, media) as output:
-            queue = _lanes(found, output, container)
-            lanes.copy(queue, output.mux_one, lambda done: advance(min(done, total), total))
-    strands = [strand for lane in queue for strand in lane.strands.values()]
+        container = formats.fitting(wanted, codec_of(picture), codec_of(sound))
+        declared = max(source.seconds for source in found)
+        total = timeline.length(declared or media.duration_s)
+        options = _options(container, found, task.along, total, in_front=in_front)
+        with sink.created(task.path, container, media, options) as output:
+            copied = [_lane(source, output, container, cutting) for source in found]
+            subtitles, first = extras.attach(output, container, task.along, timeline, declared or media.duration_s)
+            for packet in first:
+                output.mux_one(packet)
+            lanes.copy([*copied, *subtitles], output.mux_one, lambda done: task.advance(min(done, total), total))
+    strands = [strand for lane in copied for strand in lane.strands.values()]
     if any(not strand.count for strand in strands):
         raise MediaInvalid("A track holds no media at all.")
     written = max(strand.end for strand in strands) - min(0.0, *(strand.start for strand in strands))
-    seconds = check.checked(path, container, picture=picture is not None, sound=sound is not None, seconds=written)
-    if total and written < total - check.tolerance(total):
+    if declared and written < total - check.tolerance(total):
         raise MediaInvalid(f"The media ends after {written:.1f} s of {total:.1f} s.")
-    return Remuxed(container, seconds, picture is not None, _said(wanted, container))
+    holds = {"picture": picture is not None, "sound": sound is not None}
+    seconds = check.checked(task.path, container, **holds, seconds=written)
+    warnings = (*_said(wanted, container), *cutting.warnings)
+    return Outcome(container, seconds, picture is not None, timeline, warnings)
 
 
-def _lanes(found: list[Source], output: Any, container: Container) -> list[lanes.Lane]:
-    made: list[lanes.Lane] = []
-    for source, base in zip(found, bases(found), strict=True):
-        jumps = source.container.format.name == "mpegts"
-        strands = {
-            stream.index: lanes.Strand(stream, sink.add_copy(output, stream, container), base, jumps=jumps)
-            for stream in source.streams
-        }
-        made.append(lanes.Lane(source.container.demux(source.streams), strands))
-    return made
+def _lane(source: Source, output: Any, container: Container, cutting: _Cutting) -> lanes.Lane:
+    strands: dict[int, lanes.Strand] = {}
+    for stream in source.streams:
+        target = sink.add_copy(output, stream, container)
+        target.metadata["language"] = three_letters(source.fetched.track.language)
+        gate: lanes.Gate | None = None
+        if cutting.timeline is not WHOLE:
+            gate = cuts.SoundGate(cutting.timeline)
+            if stream is source.picture and cutting.snapped is not None:
+                gate = cuts.PictureGate(cutting.snapped)
+        strands[stream.index] = lanes.Strand(stream, target, source.base, jumps=source.jumps, gate=gate)
+    return lanes.Lane(source.container.demux(source.streams), strands)
 
 
-def _codec(stream: Any) -> str | None:
-    """FFmpeg's name of the codec (not of the decoder: dav1d decodes av1), or None without a stream."""
-    return None if stream is None else str(stream.codec_context.codec.canonical_name)
+def _cutting(task: Task) -> _Cutting:
+    """Fit the cuts to the picture: reads it once ahead. Without a picture they stay as they are."""
+    media = task.media
+    picture = formats.container(media.container).video != frozenset()
+    with gathered(task.work, task.tracks, picture=picture) as found:
+        seconds = max(source.seconds for source in found) or media.duration_s
+        source = next((source for source in found if source.picture is not None), None)
+        if source is None:
+            return _Cutting(without(media.cuts, seconds))
+        survey = cuts.Survey()
+        strand = lanes.Strand(source.picture, None, source.base, jumps=source.jumps, gate=survey)
+        for packet in source.container.demux(source.picture):
+            if packet.size:
+                strand.place(packet)
+                task.advance(0.0, seconds)
+    snapped = cuts.snap(survey, media.cuts)
+    if not snapped.timeline.spans:
+        raise MediaInvalid("Nothing is left of the media after the cuts.")
+    left = "A SponsorBlock segment was left in: no key frame lies near its end." if snapped.kept_whole else ""
+    return _Cutting(snapped.timeline, snapped, (left,) if left else ())
+
+
+def _options(
+    container: Container, found: list[Source], along: Extras, seconds: float, *, in_front: bool
+) -> dict[str, str]:
+    """The muxer's options: how the index comes before the media."""
+    media = along.media
+    if not container.moov:
+        return {}
+    if not in_front or not seconds:
+        return {"movflags": "faststart"}
+    size = moov.room(
+        [_rate(stream, source) for source in found for stream in source.streams],
+        seconds,
+        cues=along.cue_count if extras.codec_for(container, media) else 0,
+        chapters=len(media.chapters),
+        extra=sum(4 * len(text) for text in sink.tags(media).values()) + (len(along.cover.data) if along.cover else 0),
+    )
+    return {"moov_size": str(size)}
+
+
+def _rate(stream: Any, source: Source) -> moov.Rate:
+    context = stream.codec_context
+    seconds = (stream.duration or 0) * float(stream.time_base)
+    known = stream.frames / seconds if stream.frames and seconds else 0.0
+    if stream.type == "video":
+        rate = known or float(stream.average_rate or 0) or _PICTURES_A_SECOND
+        return moov.Rate(rate, reordered=bool(context.has_b_frames), irregular=True)
+    rate = known or context.sample_rate / (context.frame_size or _OPUS_SAMPLES)
+    return moov.Rate(rate, reordered=False, irregular=codec_of(stream) == "opus" or source.jumps)
 
 
 def _said(wanted: Container, container: Container) -> tuple[str, ...]:

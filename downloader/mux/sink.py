@@ -1,5 +1,6 @@
 """The output file: a container with its streams, tags, chapters and cover, written in one pass."""
 
+import errno
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,10 @@ from downloader.mux.formats import Container
 _TEXT_LIMIT = 4096
 
 
+class IndexTooLong(Exception):
+    """The index does not fit into the room left for it in front of the media (``moov_size``)."""
+
+
 @contextmanager
 def created(path: Path, container: Container, media: Media, options: dict[str, str] | None = None) -> Iterator[Any]:
     """An OutputContainer at ``path`` with the tags of ``media``; the file is whole when the block ends well."""
@@ -22,9 +27,14 @@ def created(path: Path, container: Container, media: Media, options: dict[str, s
     output.metadata.update(tags(media))
     try:
         yield output
-        output.close()
     except BaseException:
         _abandon(output)
+        raise
+    try:
+        output.close()
+    except av.error.FFmpegError as error:
+        if "moov_size" in (options or {}) and error.errno == errno.EINVAL:
+            raise IndexTooLong from error
         raise
 
 

@@ -10,9 +10,12 @@ import av
 
 from downloader.errors import DownloadError, InsufficientStorage, MediaInvalid, StorageFailed
 from downloader.handoff import Media
-from downloader.mux import check, formats, lanes, sink
+from downloader.mux import check, extras, formats, lanes, pictures, sink
+from downloader.mux.inputs import track_path
 from downloader.mux.order import Finished, Made, Order
 from downloader.mux.remux import remux
+from downloader.mux.task import Task
+from downloader.mux.transcode import transcode
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -62,19 +65,31 @@ def translated(error: BaseException) -> DownloadError:
 
 
 def _perform(order: Order, advance: Callable[[float, float], None]) -> Finished:
-    work = Path(order.work)
-    extension = formats.container(order.media.container).name
-    path = work / f"{order.stem}.{extension}"
-    done = remux(work, path, order.tracks, order.media, advance)
-    made = Made(
-        path=path.name,
-        size=path.stat().st_size,
-        extension=done.container.name,
-        content_type=formats.content_type(done.container, picture=done.picture),
-    )
+    work, media = Path(order.work), order.media
+    path = work / f"{order.stem}.{formats.container(media.container).name}"
+    if media.operation == "image":
+        return _image(work, path, order)
+    along = extras.load(work, order.tracks, media)
+    operation = transcode if media.operation == "transcode" else remux
+    done = operation(Task(work, path, order.tracks, media, along, advance))
+    sidecars = extras.sidecars(work, order.stem, done.container, along, done.timeline)
+    warnings = [*along.warnings, *done.warnings]
+    if sidecars and media.subtitles == "embed":
+        warnings.append(f"{done.container.name} holds no subtitles; they lie beside the file.")
+    kind = formats.content_type(done.container, picture=done.picture)
     return Finished(
-        main=made,
+        main=Made(path.name, path.stat().st_size, done.container.name, kind),
         container=done.container.name,
+        sidecars=tuple(sidecars),
         duration_ms=round(done.seconds * 1000),
-        warnings=done.warnings,
+        warnings=tuple(warnings),
     )
+
+
+def _image(work: Path, path: Path, order: Order) -> Finished:
+    fetched = next((one for one in order.tracks if one.track.kind == "image"), None)
+    if fetched is None:
+        raise MediaInvalid("The source has no thumbnail.")
+    with track_path(work, fetched).open("rb") as file:
+        path.write_bytes(pictures.jpeg(file.read(pictures.LIMIT + 1)).data)
+    return Finished(main=Made(path.name, path.stat().st_size, "jpg", "image/jpeg"), container="jpg")

@@ -1,0 +1,129 @@
+"""Sound converted to another codec: decoded, cut, resampled and encoded by FFmpeg."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from downloader.errors import MediaInvalid
+from downloader.handoff import Media
+from downloader.mux import check, extras, formats, sink
+from downloader.mux.cuts import SoundGate
+from downloader.mux.formats import Container
+from downloader.mux.lanes import copy
+from downloader.mux.remux import remux
+from downloader.mux.sources import Source, codec_of, gathered
+from downloader.mux.task import Outcome, Task
+from downloader.mux.timeline import WHOLE, Timeline, without
+
+_MP3_RATES = (32000, 44100, 48000)
+_STEREO = 2
+_SPOILT = 0.05  # the share of packets that may fail to decode
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """FFmpeg's encoder of a codec; bit rates in bits per second, all 0 where it has none (lossless)."""
+
+    name: str
+    lowest: int = 0
+    usual: int = 0
+    highest: int = 0
+    rates: tuple[int, ...] = ()
+    surround: bool = False
+
+    def bitrate(self, wanted: int | None) -> int:
+        """The bit rate to encode at."""
+        return min(max(wanted or self.usual, self.lowest), self.highest)
+
+    def rate(self, source: int) -> int:
+        """The sample rate to encode at, in Hz."""
+        return source if not self.rates or source in self.rates else max(self.rates)
+
+
+ENCODERS = {
+    "mp3": Encoder("libmp3lame", 32_000, 192_000, 320_000, _MP3_RATES),
+    "aac": Encoder("aac", 32_000, 192_000, 512_000, (*_MP3_RATES, 22050, 24000, 16000)),
+    "opus": Encoder("libopus", 16_000, 128_000, 510_000, (48000,)),
+    "flac": Encoder("flac", surround=True),
+    "pcm_s16le": Encoder("pcm_s16le", surround=True),
+}
+
+
+def transcode(task: Task) -> Outcome:
+    """Convert the sound of the task's tracks to its codec; sound that is there already is copied."""
+    media = task.media
+    encoder = ENCODERS.get(media.audio_codec or "")
+    container = formats.container(media.container)
+    if encoder is None or not container.holds(None, media.audio_codec):
+        raise MediaInvalid(f"{container.name} holds no sound of the codec {(media.audio_codec or '?')[:20]!r}.")
+    with gathered(task.work, task.tracks, picture=False) as found:
+        source = found[0]
+        same = codec_of(source.sound) == media.audio_codec and not media.bitrate
+        if not same:
+            return _converted(task, source, container, encoder)
+    return remux(task)
+
+
+def _converted(task: Task, source: Source, container: Container, encoder: Encoder) -> Outcome:
+    media, path = task.media, task.path
+    declared = source.seconds or media.duration_s
+    timeline = without(media.cuts, declared) if media.cuts else WHOLE
+    total = timeline.length(declared)
+    options = {"movflags": "faststart"} if container.moov else {}
+    with sink.created(path, container, media, options) as output:
+        stream = _stream(output, encoder, source.sound.codec_context, media)
+        subtitles, first = extras.attach(output, container, task.along, timeline, declared)
+        for packet in first:
+            output.mux_one(packet)
+        copy(subtitles, output.mux_one, lambda _: None)
+        samples, rate = 0, source.sound.codec_context.sample_rate
+        for frame in _frames(source, timeline):
+            frame.pts, frame.time_base = samples, Fraction(1, frame.sample_rate)
+            samples += frame.samples
+            output.mux(stream.encode(frame))
+            task.advance(min(samples / rate, total), total)
+        output.mux(stream.encode(None))
+    seconds = samples / rate
+    if not samples:
+        raise MediaInvalid("The sound cannot be decoded.")
+    if source.seconds and seconds < total - check.tolerance(total):
+        raise MediaInvalid(f"The sound ends after {seconds:.1f} s of {total:.1f} s.")
+    found = check.checked(path, container, picture=False, sound=True, seconds=seconds)
+    return Outcome(container, found, picture=False, timeline=timeline)
+
+
+def _stream(output: Any, encoder: Encoder, source: Any, media: Media) -> Any:
+    stream = output.add_stream(encoder.name, rate=encoder.rate(source.sample_rate))
+    context = stream.codec_context
+    if source.layout.nb_channels == 1:
+        context.layout = "mono"
+    elif source.layout.nb_channels > _STEREO and encoder.surround:
+        context.layout = source.layout
+    else:
+        context.layout = "stereo"
+    if encoder.highest:
+        context.bit_rate = encoder.bitrate(media.bitrate)
+    return stream
+
+
+def _frames(source: Source, timeline: Timeline) -> Iterator[Any]:
+    """The decoded frames that are kept. Raises MediaInvalid when too many packets are spoilt."""
+    gate = SoundGate(timeline)
+    packets = spoilt = 0
+    tick = float(source.sound.time_base)
+    for packet in source.container.demux(source.sound):
+        packets += 1
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            spoilt += 1
+            continue
+        for frame in frames:
+            start = (frame.pts or 0) * tick - source.base
+            if timeline is WHOLE or gate.shift(None, start, frame.samples / frame.sample_rate) is not None:
+                yield frame
+    if spoilt > packets * _SPOILT:
+        raise MediaInvalid("The sound is damaged.")
