@@ -1,0 +1,147 @@
+"""compose.yaml: what it starts, what it asks for, and that its settings are ours."""
+
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+
+from downloader import config
+from downloader.route import stage_names
+
+TEXT = (Path(__file__).parents[2] / "compose.yaml").read_text()
+COMPOSE = yaml.safe_load(TEXT)
+SERVICES = COMPOSE["services"]
+GIVEN = {"DB_PASSWORD": "p@ss:word/1", "S3_ACCESS_KEY": "GK" + "a" * 24, "S3_SECRET_KEY": "b" * 64}
+VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)(?::([-?])((?:[^{}]|\$\{[^}]*\})*))?\}")
+
+
+def substitute(value: str, given: dict[str, str]) -> str:
+    """As `docker compose` fills in `${NAME}`, `${NAME:-default}` and `${NAME:?message}`."""
+
+    def fill(match: re.Match[str]) -> str:
+        name, kind, text = match.groups()
+        if given.get(name):
+            return given[name]
+        if kind == "?":
+            raise KeyError(name)
+        return substitute(text or "", given)
+
+    return VARIABLE.sub(fill, value)
+
+
+def environment(service: str, given: dict[str, str]) -> dict[str, str]:
+    return {name: substitute(str(value), given) for name, value in SERVICES[service]["environment"].items()}
+
+
+OURS = sorted(name for name, service in SERVICES.items() if "typetype-downloader" in service["image"])
+
+
+def test_one_service_for_each_role():
+    assert set(OURS) == {"web", "migrate", "janitor", *stage_names()}
+    for name in (*stage_names(), "janitor"):
+        assert SERVICES[name]["command"] == ["downloader", "stage", name]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_settings_of_each_service_are_valid(name):
+    settings = config.load(environment(name, GIVEN))
+    assert settings.storage == "s3"
+    assert settings.database_location == "postgresql://downloader:p%40ss%3Aword%2F1@postgres:5432/downloader"
+    assert settings.redis_location == "redis://valkey:6379/0"
+    known = {variable for names, _, _ in config.variables() for variable in names}
+    assert set(SERVICES[name]["environment"]) <= known
+
+
+@pytest.mark.parametrize("missing", sorted(GIVEN))
+def test_each_secret_must_be_given(missing):
+    with pytest.raises(KeyError, match=missing):
+        substitute(TEXT, {name: value for name, value in GIVEN.items() if name != missing})
+
+
+def test_no_secret_has_a_default():
+    assert not re.search(r"\$\{(DB_PASSWORD|S3_ACCESS_KEY|S3_SECRET_KEY)(:-|\})", TEXT)
+
+
+def test_everything_that_is_mentioned_exists():
+    for service in SERVICES.values():
+        assert set(service.get("depends_on", ())) <= set(SERVICES)
+        for volume in service.get("volumes", ()):
+            assert volume.partition(":")[0] in COMPOSE["volumes"]
+        for item in service.get("configs", ()):
+            assert item["source"] in COMPOSE["configs"]
+
+
+class Garage(BaseHTTPRequestHandler):
+    """The admin interface of a Garage that remembers its layout, keys and buckets."""
+
+    state: dict
+
+    def do_GET(self):
+        split = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(split.query).items()}
+        state = self.server.state
+        answers = {
+            "/v1/status": lambda: {"node": "n" * 64},
+            "/v1/layout": lambda: {"version": state["version"], "roles": state["roles"]},
+            "/v1/key": lambda: state["keys"].get(query["id"]),
+            "/v1/bucket": lambda: state["buckets"].get(query["globalAlias"]),
+        }
+        self.answer(answers[split.path]())
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        state = self.server.state
+        state["posts"].append(self.path)
+        if self.path == "/v1/layout":
+            state["staged"] = body
+        elif self.path == "/v1/layout/apply":
+            assert body["version"] == state["version"] + 1
+            state.update(version=body["version"], roles=state["staged"])
+        elif self.path == "/v1/key/import":
+            state["keys"][body["accessKeyId"]] = body
+        elif self.path == "/v1/bucket":
+            state["buckets"][body["globalAlias"]] = {"id": "b1"}
+            self.answer({"id": "b1"})
+            return
+        elif self.path == "/v1/bucket/allow":
+            state["allowed"] = (body["bucketId"], body["accessKeyId"])
+        self.answer({})
+
+    def answer(self, body):
+        assert self.headers["Authorization"] == f"Bearer {GIVEN['S3_SECRET_KEY']}"
+        content = json.dumps(body).encode()
+        self.send_response(404 if body is None else 200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_bootstrap_makes_layout_key_and_bucket_once(monkeypatch):
+    script = COMPOSE["configs"]["garage-bootstrap"]["content"]
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Garage)
+    server.state = {"version": 0, "roles": [], "keys": {}, "buckets": {}, "posts": []}
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        for name, value in environment("garage-bootstrap", GIVEN).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("GARAGE_ADMIN", f"http://127.0.0.1:{server.server_address[1]}")
+        exec(compile(script, "garage-bootstrap.py", "exec"), {})  # noqa: S102 - it is our own file
+        first = list(server.state["posts"])
+        exec(compile(script, "garage-bootstrap.py", "exec"), {})  # noqa: S102 - it is our own file
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert first == ["/v1/layout", "/v1/layout/apply", "/v1/key/import", "/v1/bucket", "/v1/bucket/allow"]
+    assert server.state["posts"][len(first) :] == ["/v1/bucket/allow"]
+    assert server.state["allowed"] == ("b1", GIVEN["S3_ACCESS_KEY"])
+    assert server.state["roles"][0]["id"] == "n" * 64

@@ -1,0 +1,97 @@
+"""What the documents say is what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from downloader import config, errors
+
+ROOT = Path(__file__).parents[2]
+OPERATING = (ROOT / "docs" / "operating.md").read_text()
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+
+
+def pinned(name: str) -> dict[str, set[str]]:
+    """Every package of a lock file with its versions (one, or one per Python)."""
+    found: dict[str, set[str]] = {}
+    for package, version in re.findall(r"^([a-z0-9.-]+)==([^\s;\\]+)", (ROOT / name).read_text(), re.MULTILINE):
+        found.setdefault(package, set()).add(version)
+    return found
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every table row, without headings and rules."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_every_variable_is_described_and_no_other():
+    section = OPERATING.partition("## Variables")[2].partition("\n## ")[0]
+    described = {name for row in rows(section) for name in row[0].split(", ")} - {"Variable"}
+    assert described == {name for names, _, _ in config.variables() for name in names}
+
+
+def test_every_number_of_a_default_is_true():
+    section = OPERATING.partition("## Variables")[2].partition("\n## ")[0]
+    defaults = {row[0].split(", ")[0]: row[2] for row in rows(section)}
+    for names, _, default in config.variables():
+        if isinstance(default, int | float) and not isinstance(default, bool):
+            assert f"`{default:g}`" in defaults[names[0]] or f"`{default}`" in defaults[names[0]], names
+
+
+def test_every_error_code_is_described():
+    section = OPERATING.partition("## Error codes")[2].partition("\n## ")[0]
+    classes = [kind for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "code")]
+    assert len(classes) > 10
+    in_table = {row[0] for row in rows(section)} - {"Code"}
+    mentioned = in_table | set(re.findall(r"`([a-z_]+)`", section))
+    assert {kind.code for kind in classes} <= mentioned
+    assert in_table <= {kind.code for kind in classes}
+
+
+def test_every_installed_package_has_its_notice():
+    noticed = {row[0] for row in rows((ROOT / "THIRD_PARTY_NOTICES.md").read_text())} - {"Package"}
+    assert noticed == set(pinned("requirements.lock"))
+
+
+def test_both_locks_pin_the_same_versions():
+    runtime, everything = map(pinned, LOCKS)
+    assert set(runtime) < set(everything)
+    assert {name: everything[name] for name in runtime} == runtime
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_names_no_machine_and_hashes_everything(name):
+    text = (ROOT / name).read_text()
+    assert "://" not in text
+    entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
+    assert all("--hash=sha256:" in entry for entry in entries)
+
+
+def test_every_direct_dependency_is_pinned():
+    wanted = re.findall(
+        r"^    ([a-z0-9-]+)",
+        (ROOT / "setup.cfg").read_text().partition("install_requires =")[2].partition("[options.packages")[0],
+        re.MULTILINE,
+    )
+    assert len(wanted) > 20
+    assert set(wanted) <= set(pinned("requirements-dev.lock"))
+
+
+def test_the_licence_is_there():
+    assert "GNU GENERAL PUBLIC LICENSE" in (ROOT / "LICENSE").read_text()
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/operating.md", "docs/architecture.md", "docs/adding-a-stage.md"]
+)
+def test_links_between_documents_lead_somewhere(document):
+    path = ROOT / document
+    links = [link for link in re.findall(r"\]\(([^)#]+)", path.read_text()) if "://" not in link]
+    assert all((path.parent / link).exists() for link in links), links
+
+
+def test_make_targets_of_the_readme_exist():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^make ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE)) <= targets
