@@ -86,9 +86,7 @@ class LocalStore:
 
     def sweep(self, sweep: Sweep) -> Swept:
         """See ArtifactStore."""
-        gone = folders.sweep_folders(
-            self._root, lambda ids: {*sweep.keep(ids), *sweep.running(ids)}, dry_run=sweep.dry_run
-        )
+        gone = folders.sweep_folders(self._root, sweep.stays, dry_run=sweep.dry_run)
         parts = freed = 0
         for ids in folders.batches(folders.job_ids(self._root)):
             running = set(sweep.running(ids))

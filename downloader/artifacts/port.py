@@ -65,6 +65,11 @@ class Sweep:
     parts_before: datetime
     dry_run: bool = False
 
+    def stays(self, ids: Sequence[str]) -> set[str]:
+        """Of ``ids``, the jobs whose files must stay."""
+        # In this order: a job that ends in between is then still seen, with its artifact standing.
+        return {*self.running(ids), *self.keep(ids)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:

@@ -119,7 +119,7 @@ class S3Store:
         """See ArtifactStore. Unfinished parts are multipart uploads: few servers expire those by themselves."""
         jobs = parts = freed = 0
         for ids in folders.batches(self._bucket.job_ids()):
-            kept = {*sweep.keep(ids), *sweep.running(ids)}
+            kept = sweep.stays(ids)
             for job_id in ids:
                 if job_id not in kept:
                     jobs += 1

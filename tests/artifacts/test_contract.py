@@ -209,3 +209,23 @@ def test_a_name_that_is_a_path_is_refused(store: ArtifactStore, make_source: Mak
 
 def test_a_healthy_store_says_so(store: ArtifactStore) -> None:
     store.health()
+
+
+def test_a_job_that_ends_during_a_sweep_keeps_its_artifact(store: ArtifactStore, make_source: MakeSource) -> None:
+    artifact = put(store, make_source(b"x"))
+    ended = False
+
+    def running(ids: Sequence[str]) -> Collection[str]:
+        nonlocal ended
+        still = () if ended else ids
+        ended = True
+        return still
+
+    def keep(ids: Sequence[str]) -> Collection[str]:
+        nonlocal ended
+        standing = ids if ended else ()
+        ended = True
+        return standing
+
+    store.sweep(Sweep(keep=keep, running=running, parts_before=datetime.now(UTC)))
+    assert store.head(artifact)
