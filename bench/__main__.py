@@ -1,55 +1,39 @@
-"""``python -m bench [NAME...]``: runs each module of this folder that has a ``main()`` and prints what it measured.
+"""``python -m bench [NAME...]``: runs the modules of this folder that have a ``main``, each in a process of its own.
 
-A module's ``main() -> list[Figure]`` measures with its peers side by side, in the same run. Medians; the machine's own
-noise is measured first and last, so that a reader knows what a difference is worth.
+A module prints what it measured, with its peers side by side in the same run, and exits with 1 when a figure misses its
+goal. The machine's own noise is measured before and after each, so that a reader knows what a difference is worth.
 """
 
-import importlib
 import os
-import pkgutil
 import platform
 import statistics
+import subprocess
 import sys
 import time
+from pathlib import Path
 
-import bench
-from bench.figure import Figure
-
+FOLDER = Path(__file__).parent
 NOISE_RUNS = 15
 
 
 def main(names: list[str]) -> int:
-    """Run the modules of ``names``, or all; 1 when a figure misses its goal or a module fails."""
-    found = [item.name for item in pkgutil.iter_modules(bench.__path__) if not item.name.startswith("_")]
-    unknown = set(names) - set(found)
-    if unknown:
+    """Run the modules of ``names``, or all, and print which did well; 1 when one did not."""
+    found = sorted(path.stem for path in FOLDER.glob("[!_]*.py") if "\ndef main(" in path.read_text(encoding="utf-8"))
+    if unknown := set(names) - set(found):
         print(f"bench: there is no {', '.join(sorted(unknown))}; there are {', '.join(found)}", file=sys.stderr)
         return 2
-    before = noise()
-    figures: list[Figure] = []
-    failed = []
+    print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()} {platform.release()}")
+    rows = []
     for name in names or found:
-        measure = getattr(importlib.import_module(f"bench.{name}"), "main", None)
-        if measure is None:
-            continue
-        print(f"{name} …", file=sys.stderr, flush=True)
-        try:
-            figures += measure()
-        except Exception as error:  # noqa: BLE001 - the others are still worth measuring
-            failed.append(f"{name}: {type(error).__name__}: {error}")
-    show(figures)
-    print(f"\n{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()} {platform.release()}")
-    print(f"noise of this machine: {before:.0%} before, {noise():.0%} after (spread of equal work, p95 over median)")
-    for line in failed:
-        print(line, file=sys.stderr)
-    return 1 if failed or any(figure.met is False for figure in figures) else 0
-
-
-def show(figures: list[Figure]) -> None:
-    """Print a table: what, how much, the goal, whether it was met."""
-    for figure in figures:
-        verdict = {True: "met", False: "MISSED", None: ""}[figure.met]
-        print(f"{figure.name:<58} {figure.value:>10.4g} {figure.unit:<8} {figure.goal:<14} {verdict:<7} {figure.note}")
+        print(f"\n== {name}", flush=True)
+        before, started = noise(), time.monotonic()
+        status = subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False, cwd=FOLDER.parent).returncode
+        rows.append((name, status, time.monotonic() - started, before, noise()))
+    print(f"\n{'bench':<20} {'result':<8} {'took':>8} {'noise before':>14} {'after':>8}")
+    for name, status, seconds, before, after in rows:
+        print(f"{name:<20} {'missed' if status else 'ok':<8} {seconds:>6.0f} s {before:>14.0%} {after:>8.0%}")
+    print("noise: how far equal work spreads here, (p95 - median) / median")
+    return int(any(status for _, status, *_ in rows))
 
 
 def noise() -> float:
