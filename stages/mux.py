@@ -16,6 +16,7 @@ _SLACK = 64 << 20  # bytes that an output may have beyond twice its input
 _LOSSLESS_RATE = 1_600_000  # bits per second: 48 kHz, stereo, 16 bit, and some
 _CPU_SECONDS = 60
 _CPU_BYTES_PER_SECOND = 8 << 20  # a slow disk and a slow core copy faster than this
+_LABEL_LIMIT = 15  # characters: a name stays below the 255 bytes that file systems take
 _REALTIME = 4  # transcoding sound is many times faster than playing it, also on a slow core
 
 
@@ -83,5 +84,9 @@ def _clear(work: Path, stem: str) -> None:
 
 
 def _named(made: Made, title: str) -> MuxedFile:
-    extension = f"{made.label}.{made.extension}" if made.label else made.extension
-    return MuxedFile(path=made.path, name=file_name(title, extension), size=made.size, content_type=made.content_type)
+    """The file as clients will see it; a sidecar's label stands between title and extension."""
+    name = file_name(title, made.extension)
+    if made.label:
+        label = "".join(c for c in made.label if c.isascii() and (c.isalnum() or c == "-"))[:_LABEL_LIMIT]
+        name = f"{name.removesuffix(made.extension)}{label or 'und'}.{made.extension}"
+    return MuxedFile(path=made.path, name=name, size=made.size, content_type=made.content_type)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 
@@ -44,28 +44,29 @@ def make_video(
     path: Path,
     seconds: float = 60,
     size: tuple[int, int] = (1280, 720),
-    fragmented: bool = True,
     *,
+    fragmented: bool = True,
     codec: str | None = None,
     fps: int = 10,
     gop: int | None = None,
     metadata: dict[str, str] | None = None,
 ) -> Path:
     """A file of picture alone; container by ``path``'s suffix, a key frame every ``gop`` frames (default: a second)."""
-    return _copy(path, seconds, size, fragmented, codec or _video_codec(path), None, fps, gop or fps, metadata)
+    tags = tuple(sorted((metadata or {}).items()))
+    return _copy(path, Recipe(seconds, size, codec or _video_codec(path), None, fps, gop or fps, fragmented, tags))
 
 
-def make_audio(path: Path, seconds: float = 60, codec: str | None = None, fragmented: bool = True) -> Path:
+def make_audio(path: Path, seconds: float = 60, codec: str | None = None, *, fragmented: bool = True) -> Path:
     """A file of sound alone: stereo, 48 kHz; container by ``path``'s suffix."""
-    return _copy(path, seconds, None, fragmented, None, codec or _audio_codec(path), 0, 0, None)
+    return _copy(path, Recipe(seconds, None, None, codec or _audio_codec(path), fragmented=fragmented))
 
 
 def make_muxed(
     path: Path,
     seconds: float = 60,
     size: tuple[int, int] = (1280, 720),
-    fragmented: bool = False,
     *,
+    fragmented: bool = False,
     video_codec: str | None = None,
     audio_codec: str | None = None,
     fps: int = 10,
@@ -73,7 +74,7 @@ def make_muxed(
 ) -> Path:
     """A file of picture and sound."""
     codecs = video_codec or _video_codec(path), audio_codec or _audio_codec(path)
-    return _copy(path, seconds, size, fragmented, *codecs, fps, gop or fps, None)
+    return _copy(path, Recipe(seconds, size, *codecs, fps, gop or fps, fragmented))
 
 
 def make_image(path: Path, size: tuple[int, int] = (320, 180)) -> Path:
@@ -96,10 +97,8 @@ def _audio_codec(path: Path) -> str:
     return {".webm": "opus", ".ogg": "opus", ".mp3": "mp3"}.get(path.suffix, "aac")
 
 
-def _copy(path: Path, *recipe: Any) -> Path:
-    *most, metadata = recipe
-    made = _made(path.suffix, *most, tuple(sorted((metadata or {}).items())))
-    shutil.copyfile(made, path)
+def _copy(path: Path, recipe: "Recipe") -> Path:
+    shutil.copyfile(_made(path.suffix, recipe), path)
     return path
 
 
@@ -110,35 +109,38 @@ def _folder() -> Path:
     return folder
 
 
+class Recipe(NamedTuple):
+    """What to make: the key of the cache."""
+
+    seconds: float
+    size: tuple[int, int] | None
+    video: str | None
+    audio: str | None
+    fps: int = 0
+    gop: int = 0
+    fragmented: bool = False
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
 @functools.cache
-def _made(
-    suffix: str,
-    seconds: float,
-    size: tuple[int, int] | None,
-    fragmented: bool,
-    video: str | None,
-    audio: str | None,
-    fps: int,
-    gop: int,
-    metadata: tuple[tuple[str, str], ...],
-) -> Path:
+def _made(suffix: str, recipe: Recipe) -> Path:
     path = _folder() / f"{len(list(_folder().iterdir()))}{suffix}"
-    options = FRAGMENTED if fragmented and MUXERS[suffix] == "mp4" else {}
+    options = FRAGMENTED if recipe.fragmented and MUXERS[suffix] == "mp4" else {}
     with av.open(str(path), "w", format=MUXERS[suffix], options=options) as output:
-        output.metadata.update(dict(metadata))
+        output.metadata.update(dict(recipe.metadata))
         encoders: list[tuple[Any, Iterator[Any]]] = []
-        if video and size:
-            encoder, settings = ENCODERS[video]
-            stream: Any = output.add_stream(encoder, rate=fps, options=dict(settings))
-            stream.width, stream.height, stream.pix_fmt, stream.gop_size = *size, "yuv420p", gop
+        if recipe.video and recipe.size:
+            encoder, settings = ENCODERS[recipe.video]
+            stream: Any = output.add_stream(encoder, rate=recipe.fps, options=dict(settings))
+            stream.width, stream.height, stream.pix_fmt, stream.gop_size = *recipe.size, "yuv420p", recipe.gop
             stream.codec_context.bit_rate = 300_000
             stream.codec_context.thread_count = 1
-            encoders.append((stream, _pictures(size, round(seconds * fps), fps)))
-        if audio:
-            encoder, settings = ENCODERS[audio]
+            encoders.append((stream, _pictures(recipe.size, round(recipe.seconds * recipe.fps), recipe.fps)))
+        if recipe.audio:
+            encoder, settings = ENCODERS[recipe.audio]
             stream = output.add_stream(encoder, rate=48000, options=dict(settings))
             stream.codec_context.bit_rate = 64_000
-            encoders.append((stream, _tone(seconds)))
+            encoders.append((stream, _tone(recipe.seconds)))
         _encode(output, encoders)
     return path
 

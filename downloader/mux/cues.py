@@ -40,7 +40,7 @@ def read(data: bytes) -> list[Cue]:
     """
     if len(data) > LIMIT:
         raise MediaInvalid("The subtitles are too large.")
-    text = data.decode("utf-8-sig", "replace").lstrip()
+    text = data.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     try:
         if text.startswith("<"):
             found = [Cue(*cue) for cue in timed_xml.cues(text)]

@@ -43,6 +43,7 @@ class Strand:
         self._limit = _LIMIT / self.tick
         self._last: int | None = None
         self._expected = 0
+        self._placed = -sys.maxsize
         self._first, self._end = sys.maxsize, 0
 
     def place(self, packet: Any) -> bool:
@@ -61,7 +62,10 @@ class Strand:
             if shift is None:
                 return False
             ticks = round(shift / self.tick)
-            dts, pts = dts - ticks, pts - ticks
+            # Where the order of decoding differs on both sides of a seam, decoding times must still rise.
+            dts = max(dts - ticks, self._placed + 1)
+            pts = max(pts - ticks, dts)
+            self._placed = dts
         if not -self._limit < dts <= pts < self._limit:
             raise MediaInvalid(f"The timestamps of the {self.kind} track make no sense.")
         if dts != source_dts:
