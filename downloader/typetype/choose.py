@@ -112,7 +112,7 @@ def _audio_plan(sound: Sound, ask: _Ask) -> Plan:
         audio_itag=stream.itag,
         audio_codec=sound.audio_codec or _codec_name(stream, stream.audio_family),
         container=sound.container,
-        bitrate=sound.bitrate or stream.bitrate,
+        bitrate=sound.bitrate if sound.audio_codec else stream.bitrate,
         file_name=file_name(ask.offer.title, sound.container),
     )
     media = partial(

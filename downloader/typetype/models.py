@@ -6,7 +6,6 @@ unknown, numbers may come as strings. A wrong type beyond that is ExtractionFail
 
 import math
 import re
-import unicodedata
 from collections.abc import Iterable
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
@@ -22,6 +21,10 @@ _MAX_DESCRIPTION = 20_000  # characters
 _MAX_WORD = 200  # characters of a name, a tag, a codec list
 _MAX_URL = 32_768  # characters; the longest real ones have about 3,000
 _MAX_COUNT = 1 << 53  # what every JSON implementation still counts exactly
+
+# Control characters, lone surrogates, line and paragraph separators: no JSON column, tag or log line takes them all.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNPRINTABLE_IN_LINES = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 Number = int | float | str | None
 
@@ -136,17 +139,9 @@ def clean(text: str | None, limit: int, *, lines: bool = False) -> str:
     """``text`` without control characters and lone surrogates, blanks folded, cut to ``limit`` characters."""
     if not text:
         return ""
-    kept: list[str] = []
-    for char in text[: limit * 4]:
-        if lines and char == "\n":
-            kept.append(char)
-        elif unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp", "Zs"):
-            kept.append(" ")
-        else:
-            kept.append(char)
-    joined = "".join(kept)
-    folded = re.sub(r" +", " ", joined) if lines else " ".join(joined.split())
-    return folded.strip()[:limit].rstrip()
+    if not lines:
+        return " ".join(_UNPRINTABLE.sub(" ", text[: limit * 4]).split())[:limit].rstrip()
+    return re.sub(r"[^\S\n]+", " ", _UNPRINTABLE_IN_LINES.sub(" ", text[: limit * 4])).strip()[:limit].rstrip()
 
 
 def absolute(url: str | None, api_base: str) -> str | None:
@@ -284,7 +279,7 @@ def _chapters(wires: Iterable[WireChapter | None]) -> Iterable[Segment]:
     for wire in wires:
         start = _number(wire.start_time_seconds) if wire else None
         if wire and start is not None and start >= 0:
-            yield Segment(clean(wire.title, _MAX_TITLE), start)
+            yield Segment(clean(wire.title, _MAX_WORD), start)
 
 
 def _sponsored(wires: Iterable[WireSponsored | None], duration: float | None) -> list[Sponsored]:

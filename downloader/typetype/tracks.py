@@ -16,8 +16,8 @@ _SUBTITLE_BYTES = 200_000
 
 
 def proxy_url(url: str, api_base: str) -> str | None:
-    """Where TypeType-Server serves the same bytes; None when it does already."""
-    if url.startswith(f"{api_base}/"):
+    """Where TypeType-Server serves the same bytes; None when it is a URL of that proxy already."""
+    if url.startswith(f"{api_base}/proxy"):
         return None
     host = (urlsplit(url).hostname or "").lower()
     path = "/proxy/nicovideo" if host == "nicovideo.jp" or host.endswith(".nicovideo.jp") else "/proxy"
