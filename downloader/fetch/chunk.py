@@ -6,6 +6,7 @@ from typing import Protocol
 
 from downloader.errors import DownloadError, MediaTooLarge
 from downloader.fetch.http import Head
+from downloader.fetch.limits import Patience
 from downloader.fetch.route import Request
 
 _pwrite = os.pwrite
@@ -31,7 +32,7 @@ class Chunk:
 
     __slots__ = (
         "asked", "at", "end", "failures", "fd", "first", "headed", "headers", "link", "marked", "owner", "owns", "pace",
-        "request", "sampled", "sampled_at", "skip", "stall", "start", "started", "thief", "unbounded", "victim",
+        "patience", "request", "sampled", "sampled_at", "skip", "start", "started", "thief", "unbounded", "victim",
     )  # fmt: skip
 
     def __init__(
@@ -42,7 +43,7 @@ class Chunk:
         fd: int,
         span: tuple[int, int],
         *,
-        stall: int,
+        patience: Patience,
         started: float,
         failures: int = 0,
         link: int = 0,
@@ -54,7 +55,7 @@ class Chunk:
         self.start, self.end = span
         self.asked = self.end
         self.at = self.marked = self.first = self.sampled = self.start
-        self.stall = stall
+        self.patience = patience
         self.started = self.sampled_at = started
         self.failures = failures
         self.link = link

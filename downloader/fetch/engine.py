@@ -7,15 +7,18 @@ Each call has a wire (connections, curl handles) of its own; what jobs share is 
 import itertools
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from downloader.config import Settings
-from downloader.errors import DownloadError, MediaTooLarge, NoStream, TimedOut
+from downloader.errors import DownloadError, MediaTooLarge, TimedOut
 from downloader.fetch.budget import HostBudget
+from downloader.fetch.failures import disk_error
+from downloader.fetch.hls import HlsTrack
 from downloader.fetch.limits import Limits
 from downloader.fetch.ranged import RangedTrack
 from downloader.fetch.route import Router
+from downloader.fetch.sabr import SabrTracks
 from downloader.fetch.task import Context, Download, Task
 from downloader.fetch.transfer import Wire
 from downloader.handoff import Fetched, Track
@@ -57,9 +60,11 @@ class Engine:
         downloads: list[Download] = []
         warnings: list[str] = []
         try:
-            for track in tracks:
-                _open(track, context, downloads, warnings)
+            for group in _grouped(tracks):
+                _open(group, context, downloads, warnings)
             self._drive(downloads, wire, task)
+        except OSError as error:
+            raise disk_error(error) from error
         finally:
             for download in downloads:
                 download.close()
@@ -115,17 +120,37 @@ class Engine:
         task.progress(done, sum(download.total for download in live))
 
 
-def _open(track: Track, context: Context, downloads: list[Download], warnings: list[str]) -> None:
-    makers: dict[str, Callable[[Track, Context], Download]] = {"ranges": RangedTrack}
+def _open(tracks: Sequence[Track], context: Context, downloads: list[Download], warnings: list[str]) -> None:
     try:
-        maker = makers.get(track.transport)
-        if maker is None:
-            raise NoStream(f"Tracks of the kind {track.transport} cannot be fetched.")
-        downloads.append(maker(track, context))
+        downloads.append(_download(tracks, context))
     except DownloadError as error:
-        if not track.optional:
+        if not all(track.optional for track in tracks):
             raise
         warnings.append(error.message)
+
+
+def _download(tracks: Sequence[Track], context: Context) -> Download:
+    match tracks[0].transport:
+        case "sabr":
+            return SabrTracks(tracks, context)
+        case "hls":
+            return HlsTrack(tracks[0], context)
+        case _:
+            return RangedTrack(tracks[0], context)
+
+
+def _grouped(tracks: Sequence[Track]) -> list[list[Track]]:
+    """What is fetched together: SABR streams all tracks of one URL at once, everything else comes alone."""
+    groups: list[list[Track]] = []
+    together: dict[str, list[Track]] = {}
+    for track in tracks:
+        if track.transport == "sabr" and track.url in together:
+            together[track.url].append(track)
+            continue
+        groups.append([track])
+        if track.transport == "sabr":
+            together[track.url] = groups[-1]
+    return groups
 
 
 def _raise_failure(downloads: Sequence[Download]) -> None:

@@ -27,7 +27,10 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One claim. ``owner`` is the epoch that wrote it; ``parts`` is what a segmented track knows besides ranges."""
+    """One claim.
+
+    ``owner`` is the epoch that wrote it; ``pieces`` is how many pieces of a sequence are whole, and their bytes.
+    """
 
     sequence: int
     owner: int
@@ -36,7 +39,7 @@ class Record(msgspec.Struct, frozen=True):
     written: tuple[tuple[int, int], ...] = ()
     synced: tuple[tuple[int, int], ...] = ()
     complete: bool = False
-    parts: tuple[int, ...] = ()
+    pieces: tuple[int, int] = (0, 0)
 
     def held(self, boot: str) -> Ranges:
         """What is on disk for a reader that runs under ``boot``."""

@@ -6,6 +6,18 @@ KIB = 1 << 10
 MIB = 1 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """When a connection counts as stalled.
+
+    No head after ``first_byte`` seconds, or fewer than ``low_speed`` bytes per second for ``low_speed_time`` seconds.
+    """
+
+    first_byte: float
+    low_speed: int
+    low_speed_time: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Seconds, bytes and counts."""
@@ -13,8 +25,8 @@ class Limits:
     connect: float = 10.0  # name, TCP and TLS together
     first_byte: float = 20.0  # from the request to the end of the response's head
     low_speed: int = KIB  # bytes per second below which, for low_speed_time, a connection counts as stalled
-    low_speed_time: int = 20
-    sabr_stall: int = 60  # TypeType-Server may take this long to come by the next bytes
+    low_speed_time: float = 20.0
+    sabr_stall: float = 60.0  # seconds that TypeType-Server may take to come by the next bytes
 
     attempts: int = 6  # of one range without progress, before the track is given up
     faults: int = 3  # breaches of the range protocol before a host is asked for the whole in one piece
@@ -35,3 +47,13 @@ class Limits:
     key_bytes: int = KIB
 
     tick: float = 0.1  # how often cancel, patience and progress are looked at
+
+    @property
+    def media(self) -> Patience:
+        """With media hosts."""
+        return Patience(self.first_byte, self.low_speed, self.low_speed_time)
+
+    @property
+    def sabr(self) -> Patience:
+        """With TypeType-Server while it streams."""
+        return Patience(max(self.first_byte, self.sabr_stall), 1, self.sabr_stall)

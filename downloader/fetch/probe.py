@@ -17,7 +17,7 @@ class Probe:
     def __init__(self, request: Request, limits: Limits, answer: Callable[[Identity | None], None]) -> None:
         self.request = replace(request, mode="header")
         self.headers: tuple[str, ...] = ("Range: bytes=0-0",)
-        self.stall = limits.low_speed_time
+        self.patience = limits.media
         self.ended = False
         self._answer = answer
         self._found: Identity | None = None

@@ -170,7 +170,7 @@ class RangedTrack:
             headers,
             self._file.fd,
             span,
-            stall=self._context.limits.low_speed_time,
+            patience=self._context.limits.media,
             started=now,
             failures=gap.failures,
             link=self._links.number,
@@ -318,7 +318,11 @@ class RangedTrack:
             self._size = chunk.end = chunk.at
         if chunk.whole:
             self._grown += 1
-            return
+        else:
+            self._broken(chunk, error, now)
+
+    def _broken(self, chunk: Chunk, error: DownloadError | None, now: float) -> None:
+        """Something of the chunk is missing."""
         self._hand_over(chunk)
         error = error or DownloadFailed(f"The download from {chunk.request.host} ended too early.")
         late = chunk.link != self._links.number
@@ -336,12 +340,12 @@ class RangedTrack:
             case _ if error.verdict is Verdict.FAIL and not late:
                 raise error
             case _:
-                if isinstance(error, HostBusy):
-                    self._context.budget.blame(chunk.request.host, now)
                 self._again(chunk, error, now)
 
     def _again(self, chunk: Chunk, error: DownloadError, now: float) -> None:
         """Another try of what is left, after a pause that grows with each failure without progress."""
+        if isinstance(error, HostBusy):
+            self._context.budget.blame(chunk.request.host, now)
         failures = 0 if chunk.at - chunk.first >= _PROGRESS else chunk.failures + 1
         pause = self._context.backoff(max(1, failures))
         if error.retry_after is not None:

@@ -33,6 +33,7 @@ class TrackFile:
         self.fd: int
         self.identity: Identity
         self.done: Ranges
+        self.pieces: tuple[int, int]  # how many pieces are whole, and their bytes: a sequence's prefix
         self.complete: bool
         self._journal: Journal
         self._journal_path: Path
@@ -116,6 +117,7 @@ class TrackFile:
             written=tuple(self.done),
             synced=tuple(self._synced),
             complete=complete,
+            pieces=self.pieces,
         )
         self._journal.write(record)
 
@@ -158,6 +160,7 @@ class TrackFile:
         self.fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         self._begin(journal, record.identity, record.held(_BOOT))
         self._synced = Ranges(record.synced)
+        self.pieces = record.pieces if self.done.prefix >= record.pieces[1] else (0, 0)
         self._sequence = record.sequence
         self.complete = record.complete
         self._write(complete=record.complete)
@@ -181,6 +184,7 @@ class TrackFile:
         self._journal = journal
         self.identity = identity
         self.done = done
+        self.pieces = (0, 0)
         self.complete = False
         self._synced = Ranges()
         self._sequence = 0

@@ -19,7 +19,7 @@ from downloader.errors import BlockedAddress, DownloadError, SourceInvalid, Upst
 from downloader.fetch.failures import curl_error, disk_error
 from downloader.fetch.guard import Policy
 from downloader.fetch.http import REDIRECTS, Head, parse_head
-from downloader.fetch.limits import Limits
+from downloader.fetch.limits import Limits, Patience
 from downloader.fetch.route import Request, Router
 
 _CA_FILE = ssl.get_default_verify_paths().cafile
@@ -28,7 +28,8 @@ _EVENTS = {
     pycurl.POLL_OUT: select.EPOLLOUT,
     pycurl.POLL_INOUT: select.EPOLLIN | select.EPOLLOUT,
 }
-_BUFFER = 512 << 10  # what curl reads from a socket at once, in bytes
+_BUFFER = 1 << 20  # what curl reads from a socket at once, in bytes
+_WATCH = 0.1  # seconds between looks at stalled transfers
 _INFORMATIONAL = range(100, 200)
 
 
@@ -38,8 +39,8 @@ class Exchange(Protocol):
     request: Request
     headers: tuple[str, ...]
     """Header lines besides the request's own."""
-    stall: int
-    """Seconds without a useful rate after which the connection counts as stalled."""
+    patience: Patience
+    """When the connection counts as stalled."""
 
     def head(self, head: Head) -> None:
         """The final answer's head, before its first body byte. Raises a DownloadError to refuse it."""
@@ -61,7 +62,20 @@ class _Socket(socket.socket):
 class _Transfer:
     """An exchange on its way: one easy handle, over all its redirects."""
 
-    __slots__ = ("blocked", "curl", "error", "exchange", "headed", "hops", "lines", "location", "request", "started")
+    __slots__ = (
+        "blocked",
+        "curl",
+        "error",
+        "exchange",
+        "headed",
+        "hops",
+        "lines",
+        "location",
+        "marked",
+        "marked_at",
+        "request",
+        "started",
+    )
 
     def __init__(self, exchange: Exchange, curl: pycurl.Curl) -> None:
         self.exchange = exchange
@@ -73,6 +87,7 @@ class _Transfer:
     def begin(self, now: float) -> None:
         self.started = now
         self.headed = False
+        self.marked, self.marked_at = 0, now
         self.lines: list[bytes] = []
         self.location: str | None = None
         self.error: DownloadError | None = None
@@ -103,6 +118,16 @@ class _Transfer:
             self.error = error
             return -1
         return None
+
+    def stalled(self, now: float) -> str | None:
+        """Why the transfer counts as stalled, in words, or None."""
+        patience = self.exchange.patience
+        if not self.headed:
+            return "does not answer" if now - self.started > patience.first_byte else None
+        received = self.curl.getinfo(pycurl.SIZE_DOWNLOAD_T)
+        if received - self.marked >= patience.low_speed * patience.low_speed_time:
+            self.marked, self.marked_at = received, now
+        return "is too slow" if now - self.marked_at > patience.low_speed_time else None
 
     def body(self, data: bytes) -> int | None:
         """Curl's body callback for exchanges whose bodies may raise."""
@@ -153,6 +178,7 @@ class Wire:
         self._by_fd: dict[int, _Pool] = {}
         self._transfers: dict[pycurl.Curl, _Transfer] = {}
         self._idle: list[pycurl.Curl] = []
+        self._watched_at = 0.0
 
     def start(self, exchange: Exchange) -> None:
         """Send the exchange's request; its methods are called from ``run``."""
@@ -179,7 +205,7 @@ class Wire:
                     pool.expire()
                 if pool.changed:
                     ended |= self._collect(pool)
-        self._watch_heads()
+        self._watch()
 
     def abort(self, exchange: Exchange) -> None:
         """Cut the exchange off, without calling its ``over``. Its connection is closed."""
@@ -228,8 +254,6 @@ class Wire:
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(self._limits.connect * 1000))
-        curl.setopt(pycurl.LOW_SPEED_LIMIT, self._limits.low_speed)
-        curl.setopt(pycurl.LOW_SPEED_TIME, exchange.stall)
         if self._ca_file:
             curl.setopt(pycurl.CAINFO, self._ca_file)
         if self._resolve:
@@ -244,8 +268,10 @@ class Wire:
             left, good, bad = pool.multi.info_read()
             over = [(curl, 0) for curl in good] + [(curl, code) for curl, code, _ in bad]
             for curl, code in over:
-                ended = True
-                self._over(self._transfers[curl], code)
+                transfer = self._transfers.get(curl)  # None: an earlier one's end has aborted it
+                if transfer is not None:
+                    ended = True
+                    self._over(transfer, code)
         return ended
 
     def _over(self, transfer: _Transfer, code: int) -> None:
@@ -285,15 +311,18 @@ class Wire:
         self._pools[transfer.request.policy].multi.remove_handle(curl)
         self._idle.append(curl)
 
-    def _watch_heads(self) -> None:
-        """End transfers whose head does not come; curl has no limit of its own for that."""
-        latest = time.monotonic() - self._limits.first_byte
+    def _watch(self) -> None:
+        """End what stalls: curl's own low-speed check averages over five more seconds and has no limit for heads."""
+        now = time.monotonic()
+        if now < self._watched_at + _WATCH:
+            return
+        self._watched_at = now
         for transfer in list(self._transfers.values()):
-            allowed = max(0.0, transfer.exchange.stall - self._limits.low_speed_time)
-            if not transfer.headed and transfer.started < latest - allowed:
+            reason = transfer.stalled(now)
+            if reason is not None and transfer.curl in self._transfers:
                 self._remove(transfer)
                 host = transfer.request.host
-                transfer.exchange.over(UpstreamUnavailable(f"The media host {host} does not answer."))
+                transfer.exchange.over(UpstreamUnavailable(f"The media host {host} {reason}."))
 
 
 class _Pool:

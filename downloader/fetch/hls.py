@@ -1,0 +1,226 @@
+"""HLS: a finished playlist's segments side by side, decrypted as they come, in order in one file."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+
+from downloader.errors import DownloadError, SourceForbidden, SourceGone, SourceInvalid
+from downloader.fetch import answers, playlist
+from downloader.fetch.document import Document
+from downloader.fetch.failures import RangeRefused
+from downloader.fetch.http import Head
+from downloader.fetch.identity import Identity
+from downloader.fetch.links import Links
+from downloader.fetch.pieces import Sink
+from downloader.fetch.route import Request
+from downloader.fetch.sequence import Piece, Sequence
+from downloader.fetch.task import Context
+from downloader.fetch.transfer import Exchange, utc_now
+from downloader.handoff import Track
+
+_BLOCK = 16  # bytes of AES
+_MASTERS = 3  # how deep master playlists may be nested
+_AHEAD = 4  # pieces per connection that may wait for an earlier one
+
+
+class HlsTrack(Sequence):
+    """First the playlist (through masters, by height), then keys and segments."""
+
+    def __init__(self, track: Track, context: Context) -> None:
+        super().__init__([track], context)
+        self.parallel = context.workers
+        self.window = context.workers * _AHEAD
+        self._links = Links(track, context.router, context.refresh, context.executor)
+        self._segments: tuple[playlist.Segment, ...] = ()
+        self._keys: dict[str, bytes] = {}
+        self._document: Document | None = None
+        self._begin()
+
+    def next(self, now: float) -> Exchange | None:
+        """See Download."""
+        if self._document is not None or self._links.waiting or self.finished or now < self._paused_until:
+            return None
+        if not self._segments:
+            return self._read(self._playlist, self.context.limits.playlist_bytes, self._playlist_read)
+        missing = self._missing_key(now)
+        if missing is not None:
+            request = self.context.router.request(missing)
+            return self._read(request, self.context.limits.key_bytes, partial(self._key_read, missing))
+        return super().next(now)
+
+    def request_piece(self, number: int, sinks: dict[str, Sink]) -> Piece:
+        """See Sequence."""
+        segment = self._segments[number]
+        sink = sinks[self.tracks[0].key]
+        output = sink if segment.key_url is None else _Decrypted(sink, self._keys[segment.key_url], segment.iv)
+        request = replace(self.context.router.request(segment.url), mode="header")
+        headers: tuple[str, ...] = ()
+        if segment.span is not None:
+            headers = (f"Range: bytes={segment.span[0]}-{segment.span[1] - 1}",)
+        body = _Body(request.host, segment, output)
+        return Piece(
+            self, number=number, request=request, headers=headers, patience=self.context.limits.media, body=body
+        )
+
+    def failed(self, number: int, error: DownloadError, now: float) -> None:
+        """See Sequence; an expired link is resolved again."""
+        if isinstance(error, SourceForbidden | SourceGone):
+            self._expired(error)
+            return
+        super().failed(number, error, now)
+
+    def look_after(self, now: float) -> None:
+        """See Sequence."""
+        if self._links.settle() is not None:
+            self._begin()
+        super().look_after(now)
+
+    def close(self) -> None:
+        """See Download."""
+        self._links.cancel()
+        super().close()
+
+    def abort(self) -> None:
+        """See Sequence."""
+        if self._document is not None:
+            self.context.wire.abort(self._document)
+            self._document = None
+        super().abort()
+
+    def _begin(self) -> None:
+        self.abort()
+        self._playlist: Request = self._links.request
+        self._segments, self.count = (), 0
+        self._keys.clear()
+        self._masters = self._tries = 0
+        self._paused_until = 0.0
+
+    def _expired(self, error: DownloadError) -> None:
+        self._links.replace(error, expired=True)
+
+    def _missing_key(self, _now: float) -> str | None:
+        """The first key that a piece in the window needs."""
+        head = min(file.head for file in self.files.values())
+        for segment in self._segments[head : head + (self.window or 0)]:
+            if segment.key_url is not None and segment.key_url not in self._keys:
+                return segment.key_url
+        return None
+
+    def _read(self, request: Request, most: int, answer: Callable[[Document], None]) -> Document:
+        self._document = Document(
+            replace(request, mode="header"), most, self.context.limits.media, self._answered(answer)
+        )
+        return self._document
+
+    def _answered(self, answer: Callable[[Document], None]) -> Callable[[Document, DownloadError | None], None]:
+        def over(document: Document, error: DownloadError | None) -> None:
+            self._document = None
+            try:
+                if error is None:
+                    answer(document)
+                    self._tries = 0
+                else:
+                    self._again(error)
+            except DownloadError as final:
+                self.give_up(final)
+
+        return over
+
+    def _again(self, error: DownloadError) -> None:
+        if isinstance(error, SourceForbidden | SourceGone):
+            self._expired(error)
+            return
+        super().failed(-1, error, time.monotonic())
+        self._paused_until = self._not_before.pop(-1)
+
+    def _playlist_read(self, document: Document) -> None:
+        found = playlist.read(document.data.decode("utf-8", "replace"), document.request.url)
+        if isinstance(found, playlist.Master):
+            self._masters += 1
+            if self._masters > _MASTERS:
+                raise SourceInvalid("The media's playlists lead from one to the next without end.")
+            self._playlist = self.context.router.request(found.choose(self.tracks[0].height))
+            return
+        file = self.files[self.tracks[0].key]
+        identity = Identity(etag=f'"hls-{found.digest}"')
+        if file.file.identity != identity:
+            if file.file.done.total:
+                self.renew()
+            file.file.pin(identity)
+        self._segments, self.count = found.segments, len(found.segments)
+
+    def _key_read(self, url: str, document: Document) -> None:
+        if len(document.data) != _BLOCK:
+            raise SourceInvalid("The media's key is none.")
+        self._keys[url] = document.data
+
+
+class _Decrypted:
+    """A sink for AES-128 in CBC mode with PKCS #7 padding: the last block is held back until the end."""
+
+    def __init__(self, sink: Sink, key: bytes, iv: bytes) -> None:
+        self._sink = sink
+        self._decryptor = Cipher(AES(key), CBC(iv)).decryptor()
+        self._held = b""
+
+    def write(self, data: bytes | memoryview) -> None:
+        plain = self._held + self._decryptor.update(bytes(data))
+        self._held = plain[-_BLOCK:]
+        self._sink.write(plain[:-_BLOCK])
+
+    def finish(self) -> None:
+        try:
+            plain = self._held + self._decryptor.finalize()
+        except ValueError:
+            raise RangeRefused("An encrypted segment is not whole.") from None
+        pad = plain[-1] if plain else 0
+        if not 1 <= pad <= _BLOCK or plain[-pad:] != bytes([pad]) * pad:
+            raise RangeRefused("A segment cannot be decrypted with its key.")
+        self._sink.write(plain[:-pad])
+
+
+class _Body:
+    """See PieceBody: a segment, whole or a range of its resource, also where the host ignores ranges."""
+
+    def __init__(self, host: str, segment: playlist.Segment, output: Sink | _Decrypted) -> None:
+        self._host = host
+        self._segment = segment
+        self._output = output
+        self._skip = 0
+        self._left: int | None = None if segment.span is None else segment.span[1] - segment.span[0]
+        self._got = 0
+
+    def head(self, head: Head) -> None:
+        answers.check_status(self._host, head, utc_now())
+        if head.status == answers.UNSATISFIABLE:
+            raise RangeRefused(f"The media host {self._host} refuses a segment's range.")
+        answers.check_content(self._host, head, text=False)
+        span = self._segment.span
+        if head.status == answers.PARTIAL:
+            found = answers.check_partial(self._host, head, span[0] if span else 0)
+            if (span is None and found.last + 1 != found.total) or (span is not None and found.last + 1 != span[1]):
+                raise RangeRefused(f"The media host {self._host} sent another part of the media than was asked for.")
+        elif span is not None:
+            self._skip = span[0]
+
+    def feed(self, data: bytes) -> int | None:
+        dropped = min(self._skip, len(data))
+        self._skip -= dropped
+        wanted = data[dropped:] if self._left is None else data[dropped : dropped + self._left]
+        self._got += len(wanted)
+        self._output.write(wanted)
+        if self._left is None:
+            return None
+        self._left -= len(wanted)
+        return -1 if self._left == 0 and dropped + len(wanted) < len(data) else None
+
+    def finish(self) -> None:
+        if self._left or not self._got:
+            raise RangeRefused(f"The media host {self._host} sent a segment that is not whole.")
+        if isinstance(self._output, _Decrypted):
+            self._output.finish()

@@ -1,0 +1,152 @@
+"""Playlists: whole segments, byte ranges, keys, masters, and what is refused."""
+
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.padding import PKCS7
+
+from downloader.errors import SourceGone, SourceInvalid
+from downloader.fetch.playlist import Master, read
+from downloader.handoff import Track
+from tests.fetch.conftest import Bench
+from tests.origin import Call, Origin, media_bytes
+
+TS = [b"".join(b"\x47" + media_bytes(187, 100 * n + packet, b"") for packet in range(50 + n)) for n in range(30)]
+HEAD = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:5\n"
+END = "#EXT-X-ENDLIST\n"
+
+
+def hls(url: str, **options: object) -> Track:
+    return Track(**{"key": "muxed", "kind": "muxed", "transport": "hls", "url": url} | options)
+
+
+def add_segments(origin: Origin, segments: list[bytes], folder: str = "/hls") -> str:
+    lines = []
+    for number, body in enumerate(segments):
+        origin.add(f"{folder}/{number}.ts", body, content_type="video/mp2t")
+        lines.append(f"#EXTINF:4,\n{number}.ts\n")
+    return "".join(lines)
+
+
+def serve(origin: Origin, path: str, text: str) -> str:
+    return origin.add(path, text.encode(), content_type="application/vnd.apple.mpegurl")
+
+
+def test_segments_in_parallel_in_order(origin: Origin, bench: Bench) -> None:
+    url = serve(origin, "/hls/a.m3u8", HEAD + add_segments(origin, TS) + END)
+    fetched = bench.fetch(hls(url))
+    assert bench.bytes_of(fetched, "muxed") == b"".join(TS)
+    assert fetched.tracks[0].format == "mpegts"
+    assert origin.connections > 2
+
+
+def test_fragmented_mp4_by_byte_ranges(origin: Origin, bench: Bench) -> None:
+    data = media_bytes(200_000)
+    url = origin.add("/hls/all.mp4", data)
+    lines = f'#EXT-X-MAP:URI="all.mp4",BYTERANGE="1000@0"\n#EXTINF:4,\n#EXT-X-BYTERANGE:99000@1000\n{url}\n#EXTINF:4,\n#EXT-X-BYTERANGE:100000\nall.mp4\n'
+    fetched = bench.fetch(hls(serve(origin, "/hls/a.m3u8", HEAD + lines + END)))
+    assert bench.bytes_of(fetched, "muxed") == data
+    assert fetched.tracks[0].format == "mp4"
+
+
+def test_byte_ranges_of_a_host_that_ignores_them(origin: Origin, bench: Bench) -> None:
+    data = media_bytes(200_000)
+    origin.add("/hls/all.mp4", data, ranges=False)
+    lines = '#EXT-X-MAP:URI="all.mp4",BYTERANGE="1000@0"\n#EXTINF:4,\n#EXT-X-BYTERANGE:199000@1000\nall.mp4\n'
+    fetched = bench.fetch(hls(serve(origin, "/hls/a.m3u8", HEAD + lines + END)))
+    assert bench.bytes_of(fetched, "muxed") == data
+
+
+def encrypted(data: bytes, key: bytes, iv: bytes) -> bytes:
+    padder = PKCS7(128).padder()
+    encryptor = Cipher(AES(key), CBC(iv)).encryptor()
+    return encryptor.update(padder.update(data) + padder.finalize()) + encryptor.finalize()
+
+
+def test_aes_128_with_and_without_iv(origin: Origin, bench: Bench) -> None:
+    key, iv = bytes(range(16)), bytes(range(16, 32))
+    origin.add("/hls/key", key, content_type="application/octet-stream")
+    first = [encrypted(body, key, number.to_bytes(16)) for number, body in enumerate(TS[:3], 7)]
+    origin.add("/hls/last.ts", encrypted(TS[3], key, iv), content_type="video/mp2t")
+    lines = '#EXT-X-MEDIA-SEQUENCE:7\n#EXT-X-KEY:METHOD=AES-128,URI="key"\n' + add_segments(origin, first)
+    lines += f'#EXT-X-KEY:METHOD=AES-128,URI="key",IV=0x{iv.hex()}\n#EXTINF:4,\nlast.ts\n'
+    fetched = bench.fetch(hls(serve(origin, "/hls/a.m3u8", HEAD + lines + END)))
+    assert bench.bytes_of(fetched, "muxed") == b"".join(TS[:4])
+    assert origin.count("/hls/key") == 1
+
+
+def test_wrong_key_is_no_media(origin: Origin, bench: Bench) -> None:
+    origin.add("/hls/key", bytes(16))
+    body = encrypted(TS[0], bytes(range(16)), bytes(16))
+    lines = '#EXT-X-KEY:METHOD=AES-128,URI="key"\n' + add_segments(origin, [body])
+    with pytest.raises(SourceInvalid):
+        bench.fetch(hls(serve(origin, "/hls/a.m3u8", HEAD + lines + END)))
+    assert bench.left() == []
+
+
+@pytest.mark.parametrize(("height", "expected"), [(None, 1), (1080, 1), (720, 1), (480, 0), (100, 0)])
+def test_master_by_height(origin: Origin, bench: Bench, height: int | None, expected: int) -> None:
+    low = serve(origin, "/low/a.m3u8", HEAD + add_segments(origin, TS[:2], "/low") + END)
+    high = serve(origin, "/high/a.m3u8", HEAD + add_segments(origin, TS[2:4], "/high") + END)
+    master = (
+        f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=2000000,RESOLUTION=1280x720\n{high}\n"
+        f"#EXT-X-STREAM-INF:BANDWIDTH=500000,RESOLUTION=640x360\n{low}\n"
+    )
+    fetched = bench.fetch(hls(serve(origin, "/m.m3u8", master), height=height))
+    assert bench.bytes_of(fetched, "muxed") == b"".join((TS[:2], TS[2:4])[expected])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (HEAD + "#EXTINF:4,\n0.ts\n", "live stream"),
+        (HEAD + END, "no segments"),
+        ("<html>", "not one"),
+        (HEAD + '#EXT-X-KEY:METHOD=SAMPLE-AES,URI="k"\n#EXTINF:4,\n0.ts\n' + END, "protected"),
+        (HEAD + "#EXTINF:4,\n#EXT-X-BYTERANGE:x@y\n0.ts\n" + END, "byte range"),
+        ("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na.m3u8\n", "without end"),
+    ],
+)
+def test_what_is_refused(origin: Origin, bench: Bench, text: str, words: str) -> None:
+    with pytest.raises(SourceInvalid, match=words):
+        bench.fetch(hls(serve(origin, "/hls/a.m3u8".replace("/hls", ""), text)))
+    assert bench.left() == []
+
+
+def test_resumes_by_segment(origin: Origin, bench: Bench) -> None:
+    url = serve(origin, "/hls/a.m3u8", HEAD + add_segments(origin, TS) + END)
+    origin.resource("/hls/20.ts").script = lambda call: call.status(404)
+    with pytest.raises(SourceGone):
+        bench.fetch(hls(url))
+    assert bench.left() == []  # gone is final
+    origin.resource("/hls/20.ts").script = lambda call: call.status(500)
+    with pytest.raises(Exception, match="has a problem"):
+        bench.fetch(hls(url))
+    origin.resource("/hls/20.ts").script = None
+    bench.epoch = 2
+    before = len(origin.requests)
+    assert bench.bytes_of(bench.fetch(hls(url)), "muxed") == b"".join(TS)
+    assert len(origin.requests) - before == 1 + 10
+
+
+def test_an_expired_link_is_resolved_again(origin: Origin, bench: Bench) -> None:
+    url = serve(origin, "/hls/a.m3u8", HEAD + add_segments(origin, TS) + END)
+    fresh = serve(origin, "/new/a.m3u8", HEAD + add_segments(origin, TS, "/new") + END)
+
+    def script(call: Call) -> None:
+        call.status(403) if call.resource is origin.resource("/hls/9.ts") else call.serve()
+
+    origin.resource("/hls/9.ts").script = script
+    fetched = bench.fetch(hls(url), refresh=lambda _track: hls(fresh))
+    assert bench.bytes_of(fetched, "muxed") == b"".join(TS)
+
+
+def test_master_choice_prefers_bits_among_equals() -> None:
+    master = read(
+        "#EXTM3U\n"
+        + "".join(f"#EXT-X-STREAM-INF:BANDWIDTH={rate},RESOLUTION=2x720\n{rate}.m3u8\n" for rate in (5, 9, 7)),
+        "http://h/m",
+    )
+    assert isinstance(master, Master)
+    assert master.choose(720) == "http://h/9.m3u8"
