@@ -4,12 +4,15 @@ The multi interface instead of a plain perform: libcurl calls a progress functio
 moves, and a cancel must be seen sooner.
 """
 
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pycurl
 
+# The wheel's libcurl looks where another distribution keeps its certificates.
+_CA_FILE = ssl.get_default_verify_paths().cafile
 _POLL_SECONDS = 0.1
 _CONNECT_SECONDS = 10
 _MAX_HEADER_BYTES = 65_536
@@ -33,9 +36,13 @@ class Answer:
 
 
 class Connection:
-    """A curl handle and its warm connection. For one thread at a time."""
+    """A curl handle and its warm connection. For one thread at a time.
 
-    def __init__(self) -> None:
+    ``ca_file`` holds the certificates that are trusted (PEM); None leaves it to libcurl.
+    """
+
+    def __init__(self, ca_file: str | None = _CA_FILE) -> None:
+        self._ca_file = ca_file
         self._easy = pycurl.Curl()
         self._multi = pycurl.CurlMulti()
 
@@ -76,6 +83,8 @@ class Connection:
         easy.setopt(pycurl.FOLLOWLOCATION, 0)
         easy.setopt(pycurl.CONNECTTIMEOUT, _CONNECT_SECONDS)
         easy.setopt(pycurl.TIMEOUT_MS, max(1, int(seconds * 1000)))
+        if self._ca_file:
+            easy.setopt(pycurl.CAINFO, self._ca_file)
         easy.setopt(pycurl.WRITEFUNCTION, receiver.write)
         easy.setopt(pycurl.HEADERFUNCTION, receiver.header)
 
