@@ -3,14 +3,13 @@
 from flask import Flask, Response
 
 from web import artifacts, errors, events, health, jobs
-from web.body import MAX_BODY
 from web.parts import Parts
 
 
 def create_app(parts: Parts) -> Flask:
     """The app over ``parts``. It closes nothing: whoever built the parts does."""
     app = Flask(__name__, static_folder=None)
-    app.config.update(MAX_CONTENT_LENGTH=MAX_BODY, PROPAGATE_EXCEPTIONS=False)
+    app.config["PROPAGATE_EXCEPTIONS"] = False
     # A path is what it is: no redirects that repeat a stranger's text.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True

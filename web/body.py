@@ -33,12 +33,22 @@ def read_json(request: Request) -> bytes:
         raise Refusal(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The request's body must not be compressed."
         )
+    declared = request.content_length
+    if declared is None or declared <= MAX_BODY:
+        body = _read(request)
+        if len(body) <= MAX_BODY:
+            if declared is not None and len(body) < declared:
+                raise BadRequest
+            return body
+    _drain(request)
+    raise RequestEntityTooLarge
+
+
+def _read(request: Request) -> bytes:
+    """The body, or its beginning when it is too large: with chunks there is no length to look at."""
     try:
         with gevent.Timeout(TIMEOUT_SECONDS, RequestTimeout):
-            return request.get_data(cache=False)
-    except RequestEntityTooLarge:
-        _drain(request)
-        raise
+            return bytes(request.environ["wsgi.input"].read(MAX_BODY + 1))
     except (ParseException, OSError):
         raise BadRequest from None
 

@@ -47,6 +47,9 @@ class Channels(Protocol):
     def pubsub(self) -> Any:
         """A redis-py PubSub."""
 
+    def snapshot(self, job_id: str, /) -> Progress | None:
+        """The latest progress of a job."""
+
 
 @dataclass(slots=True)
 class _Topic:
@@ -195,7 +198,7 @@ class Hub:
         self._pubsub = pubsub
         for job_id in list(self._topics):
             pubsub.subscribe(self._channels.channel(job_id))
-        self._mark(*self._topics)
+        self._catch_up()
         prefix = self._channels.channel("")
         heard = pinged = time.monotonic()
         while True:
@@ -210,6 +213,13 @@ class Hub:
             if now - pinged > _PING_SECONDS:
                 pubsub.ping()
                 pinged = now
+
+    def _catch_up(self) -> None:
+        """Find out what was said while nobody listened."""
+        self._mark(*self._topics)
+        for job_id, topic in list(self._topics.items()):
+            if live := self._channels.snapshot(job_id):
+                topic.take_progress(live)
 
     def _message(self, job_id: str, text: str) -> None:
         topic = self._topics.get(job_id)

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
@@ -72,6 +71,11 @@ class Drains(Protocol):
 class Worker(GeventWorker):
     """One web process."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Connections between two requests: gunicorn itself would wait for them when it drains.
+        self._idle: set[ClientSocket] = set()
+
     def patch(self) -> None:
         """Make the standard library and psycopg2 cooperative."""
         super().patch()
@@ -80,13 +84,32 @@ class Worker(GeventWorker):
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection."""
         family, kind, protocol = client.family, client.type, client.proto
-        super().handle(listener, ClientSocket(family, kind, protocol, fileno=client.detach()), addr)
+        connection = ClientSocket(family, kind, protocol, fileno=client.detach())
+        self._idle.add(connection)
+        try:
+            super().handle(listener, connection, addr)
+        finally:
+            self._idle.discard(connection)
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
+        """Serve one request of a connection; when draining, its last one."""
+        self._idle.discard(sock)
+        kept = super().handle_request(listener_name, req, sock, addr)
+        if not self.alive:
+            raise StopIteration
+        self._idle.add(sock)
+        return kept
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM: take no new connection, end event streams, let the rest finish."""
+        """SIGTERM: take no new connection, end event streams and kept connections, let the rest finish."""
         super().handle_exit(sig, frame)
-        drain: Callable[[], None] = cast("Drains", self.app).drain
-        gevent.spawn(drain)
+        gevent.spawn(self._drain)
+
+    def _drain(self) -> None:
+        cast("Drains", self.app).drain()
+        for connection in list(self._idle):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer a request that never reached the app."""

@@ -1,5 +1,10 @@
-"""A database with jobs in any state, the app over real parts, and real gunicorn servers."""
+"""A database with jobs in any state, the app over real parts, and real gunicorn servers.
 
+``server`` and ``rows`` are shared by the whole session: tests that need rows, queues or servers of their own take
+``own_rows``, ``client`` and ``serve``, on a database of their own.
+"""
+
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,21 +12,22 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
+from downloader import embedded
 from downloader.config import load
+from tests.conftest import database, execute
 from tests.web.rows import Rows
 from tests.web.server import Server
 from web.app import create_app
 from web.parts import Parts, build
 
 
-@pytest.fixture
-def environ(database_url: str, redis_url: str, redis_prefix: str, tmp_path: Path) -> dict[str, str]:
-    """The variables of a service on the test's own database, key prefix and data folder."""
+def variables(database_url: str, redis_url: str, prefix: str, data: Path) -> dict[str, str]:
+    """The variables of a service."""
     return {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
-        "REDIS_QUEUE_KEY": redis_prefix,
-        "DATA_DIR": str(tmp_path / "data"),
+        "REDIS_QUEUE_KEY": prefix,
+        "DATA_DIR": str(data),
         "PUBLIC_BASE_URL": "/api/downloader",
         "STORAGE_MIN_FREE_BYTES": "0",
         "STORAGE_MIN_FREE_PERCENT": "0",
@@ -29,9 +35,44 @@ def environ(database_url: str, redis_url: str, redis_prefix: str, tmp_path: Path
     }
 
 
+@pytest.fixture(scope="session")
+def shared_environ(
+    postgres_server: embedded.Postgres,
+    valkey_server: embedded.Valkey,
+    migrated_template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, str]:
+    """The variables of the shared server."""
+    name = f"t{secrets.token_hex(6)}"
+    execute(postgres_server.dsn, "CREATE DATABASE {} TEMPLATE {}", name, migrated_template)
+    url = database(postgres_server.dsn, name)
+    return variables(url, valkey_server.url, name, tmp_path_factory.mktemp("web") / "data")
+
+
+@pytest.fixture(scope="session")
+def rows(shared_environ: dict[str, str]) -> Iterator[Rows]:
+    """Jobs in any state, for the shared server."""
+    made = Rows(shared_environ["DATABASE_URL"], Path(shared_environ["DATA_DIR"]))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def server(shared_environ: dict[str, str]) -> Iterator[Server]:
+    """The shared server, with one worker."""
+    with Server(shared_environ) as made:
+        yield made
+
+
 @pytest.fixture
-def rows(database_url: str, tmp_path: Path) -> Iterator[Rows]:
-    """Jobs in any state, written straight into the database."""
+def environ(database_url: str, redis_url: str, redis_prefix: str, tmp_path: Path) -> dict[str, str]:
+    """The variables of a service on the test's own database, key prefix and data folder."""
+    return variables(database_url, redis_url, redis_prefix, tmp_path / "data")
+
+
+@pytest.fixture
+def own_rows(database_url: str, tmp_path: Path) -> Iterator[Rows]:
+    """Jobs in any state, in the test's own database."""
     made = Rows(database_url, tmp_path / "data")
     yield made
     made.close()
@@ -62,13 +103,7 @@ def client(parts: Parts) -> FlaskClient:
 
 
 @pytest.fixture
-def serve(environ: dict[str, str], rows: Rows) -> Iterator[Callable[..., Server]]:
+def serve(environ: dict[str, str]) -> Iterator[Callable[..., Server]]:
     """Start ``python -m web`` with some variables changed; all of them end with the test."""
     with ExitStack() as stack:
         yield lambda **changes: stack.enter_context(Server(environ | changes))
-
-
-@pytest.fixture
-def server(serve: Callable[..., Server]) -> Server:
-    """A running web server with one worker."""
-    return serve()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 PATIENCE = 20.0
 
@@ -18,16 +18,16 @@ class Server:
     """``python -m web`` on a port that this process opened, ending when this process does."""
 
     def __init__(self, environ: dict[str, str]) -> None:
-        self._environ = environ
+        self.environ = environ
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Self:
         listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.port = listener.getsockname()[1]
         read, self.lifeline = os.pipe()
         with listener:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "web", "--bind", f"fd://{listener.fileno()}", "--lifeline-fd", str(read)],
-                env=self._environ | {"PATH": os.environ["PATH"]},
+                env=self.environ | {"PATH": os.environ["PATH"]},
                 pass_fds=(listener.fileno(), read),
                 stderr=subprocess.PIPE,
             )
@@ -96,6 +96,7 @@ class Events:
         self._connection = server.connect()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self._connection.request("GET", f"/jobs/{job_id}/events", headers=named)
+        self.comments = 0
         self.answer = self._connection.getresponse()
 
     def next(self) -> tuple[int, dict[str, Any]] | None:
@@ -106,6 +107,10 @@ class Events:
                 if found:
                     assert found["event"] == "progress"
                     return int(found["id"]), json.loads(found["data"])
+                continue
+            if line.startswith(":"):
+                self.comments += 1
+                assert self.comments < 2, "no event came within half a minute"
                 continue
             name, _, value = line.rstrip("\n").partition(":")
             found[name] = value

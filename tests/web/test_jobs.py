@@ -34,7 +34,7 @@ def is_error(answer: TestResponse, status: int, code: str) -> bool:
     return True
 
 
-def test_a_new_job_is_queued_and_its_first_step_added(client, parts, rows):
+def test_a_new_job_is_queued_and_its_first_step_added(client, parts, own_rows):
     answer = post(client, {"X-Request-ID": "r-1"}, options={"mode": "audio"})
     assert answer.status_code == 201
     job_id = answer.get_json()["id"]
@@ -44,7 +44,7 @@ def test_a_new_job_is_queued_and_its_first_step_added(client, parts, rows):
     assert [(entry.stage, entry.job_id, entry.step) for entry in parts.broker.entries("resolve")] == [
         ("resolve", job_id, "resolve")
     ]
-    assert rows.run("SELECT options, request_id FROM downloader_jobs") == [({"mode": "audio"}, "r-1")]
+    assert own_rows.run("SELECT options, request_id FROM downloader_jobs") == [({"mode": "audio"}, "r-1")]
     found = client.get(f"/jobs/{job_id}").get_json()
     assert (found["id"], found["url"], found["status"], found["stage"]) == (job_id, URL, "queued", "queued")
 
@@ -56,21 +56,21 @@ def test_equal_posts_are_one_job(client):
     assert post(client, {"Authorization": "Bearer a"}, options={"videoItag": 137}).get_json() != first
 
 
-def test_32_equal_posts_at_once_are_one_job(client, parts, rows):
+def test_32_equal_posts_at_once_are_one_job(client, parts, own_rows):
     app = create_app(parts)
     with ThreadPoolExecutor(32) as pool:
         answers = list(pool.map(lambda _: post(app.test_client()).get_json()["id"], range(32)))
     assert len(set(answers)) == 1
-    assert rows.run("SELECT count(*) FROM downloader_jobs") == [(1,)]
+    assert own_rows.run("SELECT count(*) FROM downloader_jobs") == [(1,)]
 
 
-def test_a_done_job_is_cached_until_its_file_is_gone(client, rows):
+def test_a_done_job_is_cached_until_its_file_is_gone(client, own_rows):
     first = post(client).get_json()["id"]
-    key = rows.run("SELECT cache_key FROM downloader_jobs")[0][0]
-    rows.run("DELETE FROM downloader_jobs")
-    rows.done(id=first, cache_key=key)
+    key = own_rows.run("SELECT cache_key FROM downloader_jobs")[0][0]
+    own_rows.run("DELETE FROM downloader_jobs")
+    own_rows.done(id=first, cache_key=key)
     assert post(client).get_json() == {"id": first, "cached": True}
-    (rows.data / "artifacts" / first / "clip.mp4").unlink()
+    (own_rows.data / "artifacts" / first / "clip.mp4").unlink()
     assert is_error(client.get(f"/jobs/{first}/artifact"), 404, "artifact_missing")
     assert "artifactUrl" not in client.get(f"/jobs/{first}").get_json()
     assert is_error(client.get(f"/jobs/{first}/artifact"), 404, "artifact_missing")
@@ -79,9 +79,9 @@ def test_a_done_job_is_cached_until_its_file_is_gone(client, rows):
     assert again["cached"] is False
 
 
-def test_authorization_is_sealed_and_never_answered(client, parts, rows):
+def test_authorization_is_sealed_and_never_answered(client, parts, own_rows):
     job_id = post(client, {"Authorization": "Bearer s3cret"}).get_json()["id"]
-    sealed = bytes(rows.run("SELECT sealed_authorization FROM downloader_jobs")[0][0])
+    sealed = bytes(own_rows.run("SELECT sealed_authorization FROM downloader_jobs")[0][0])
     assert b"s3cret" not in sealed
     assert parts.vault.open(sealed) == "Bearer s3cret"
     assert "s3cret" not in client.get(f"/jobs/{job_id}").text
@@ -103,9 +103,9 @@ def test_authorization_is_sealed_and_never_answered(client, parts, rows):
         ({"json": {"url": "x" * 70_000}}, 413, "body_too_large"),
     ],
 )
-def test_bad_posts(client, rows, arguments, status, code):
+def test_bad_posts(client, own_rows, arguments, status, code):
     assert is_error(client.post("/jobs", **arguments), status, code)
-    assert rows.run("SELECT count(*) FROM downloader_jobs") == [(0,)]
+    assert own_rows.run("SELECT count(*) FROM downloader_jobs") == [(0,)]
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "application/vnd.x+json", ""])
@@ -123,20 +123,20 @@ def test_a_full_queue(make_parts):
     assert post(client).get_json()["id"] == first
 
 
-def test_too_little_disk(make_parts, rows):
+def test_too_little_disk(make_parts, own_rows):
     client = create_app(make_parts(STORAGE_MIN_FREE_BYTES=str(1 << 60))).test_client()
     answer = post(client)
     assert is_error(answer, 507, "insufficient_storage")
     assert answer.get_json()["requiredFreeBytes"] == 1 << 60
     assert 0 < answer.get_json()["freeBytes"] < 1 << 60
-    assert rows.run("SELECT count(*) FROM downloader_jobs") == [(0,)]
+    assert own_rows.run("SELECT count(*) FROM downloader_jobs") == [(0,)]
 
 
-def test_disk_set_aside_counts(make_parts, rows):
+def test_disk_set_aside_counts(make_parts, own_rows):
     parts = make_parts()
     client = create_app(parts).test_client()
     job_id = post(client).get_json()["id"]
-    rows.run(
+    own_rows.run(
         "INSERT INTO downloader_reservations (job_id, volume, bytes) VALUES (%s, %s, %s)",
         job_id, volume(parts), 1 << 60,
     )  # fmt: skip
@@ -164,22 +164,22 @@ def test_without_postgres(make_parts):
         assert "nobody" not in answer.text
 
 
-def test_without_redis(make_parts, rows):
+def test_without_redis(make_parts, own_rows):
     client = create_app(make_parts(REDIS_URL="redis://127.0.0.1:1/0")).test_client()
     job_id = post(client).get_json()["id"]
     assert client.get(f"/jobs/{job_id}").get_json()["status"] == "queued"
     assert client.post(f"/jobs/{job_id}/cancel").status_code == 202
 
 
-def test_live_progress_is_laid_over_the_row(client, parts, rows):
-    job_id = rows.job(status="running", stage="download", started_at="2026-01-02T03:04:06Z")
+def test_live_progress_is_laid_over_the_row(client, parts, own_rows):
+    job_id = own_rows.job(status="running", stage="download", started_at="2026-01-02T03:04:06Z")
     parts.broker.publish({job_id: Progress(Stage.DOWNLOAD, 40.0, 400, 1000, 50, 12)})
     found = client.get(f"/jobs/{job_id}").get_json()
     assert (found["progressPercent"], found["downloadedBytes"], found["totalBytes"]) == (40.0, 400, 1000)
     assert (found["speedBytesPerSecond"], found["etaSeconds"]) == (50, 12)
 
 
-def test_cancel(client, rows):
+def test_cancel(client, own_rows):
     job_id = post(client, {"Authorization": "Bearer x"}).get_json()["id"]
     answer = client.post(f"/jobs/{job_id}/cancel")
     assert answer.status_code == 202
@@ -187,18 +187,18 @@ def test_cancel(client, rows):
     assert (found["status"], found["errorCode"], found["id"], found["url"]) == ("cancelled", "cancelled", job_id, URL)
     now = client.get(f"/jobs/{job_id}").get_json()
     assert (now["status"], now["errorCode"]) == ("failed", "cancelled")
-    assert rows.run("SELECT sealed_authorization FROM downloader_jobs") == [(None,)]
+    assert own_rows.run("SELECT sealed_authorization FROM downloader_jobs") == [(None,)]
     assert is_error(client.post(f"/jobs/{job_id}/cancel"), 409, "not_cancellable")
     assert post(client, {"Authorization": "Bearer x"}).get_json()["id"] != job_id
 
 
-def test_cancel_of_a_done_job(client, rows):
-    assert is_error(client.post(f"/jobs/{rows.done()}/cancel"), 409, "not_cancellable")
+def test_cancel_of_a_done_job(client, own_rows):
+    assert is_error(client.post(f"/jobs/{own_rows.done()}/cancel"), 409, "not_cancellable")
 
 
-def test_delete_removes_everything(client, parts, rows):
-    job_id = rows.done()
-    rows.sidecar(job_id, "clip.en.vtt", b"WEBVTT")
+def test_delete_removes_everything(client, parts, own_rows):
+    job_id = own_rows.done()
+    own_rows.sidecar(job_id, "clip.en.vtt", b"WEBVTT")
     work: Path = parts.settings.jobs_dir / job_id / "deep"
     work.mkdir(parents=True)
     (work / "video.part").write_bytes(b"x")
@@ -210,8 +210,8 @@ def test_delete_removes_everything(client, parts, rows):
 
 
 @pytest.mark.parametrize("status", ["queued", "running"])
-def test_delete_of_an_unfinished_job(client, rows, status):
-    assert is_error(client.delete(f"/jobs/{rows.job(status=status)}"), 409, "running")
+def test_delete_of_an_unfinished_job(client, own_rows, status):
+    assert is_error(client.delete(f"/jobs/{own_rows.job(status=status)}"), 409, "running")
 
 
 @pytest.mark.parametrize(
@@ -263,8 +263,8 @@ def test_an_error_says_nothing_of_the_database(client, parts, monkeypatch):
     assert '"db"' not in client.get("/jobs/abc").text
 
 
-def test_answers_are_not_cached(client, rows):
-    assert client.get(f"/jobs/{rows.job()}").headers["Cache-Control"] == "no-store"
+def test_answers_are_not_cached(client, own_rows):
+    assert client.get(f"/jobs/{own_rows.job()}").headers["Cache-Control"] == "no-store"
 
 
 def test_parts_are_what_they_say(parts: Parts, make_parts: Callable[..., Parts]):
