@@ -19,6 +19,7 @@ class Scripted:
     answers: list[bytes | None] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
     connections: int = 0
+    close_after_each: bool = False
     asked: threading.Event = field(default_factory=threading.Event)
     base: str = ""
 
@@ -70,6 +71,9 @@ def _serve(connection: socket.socket, script: Scripted) -> None:
             if answer == HOLD:
                 continue
             connection.sendall(answer)
+            if script.close_after_each:
+                connection.close()
+                return
     except OSError:
         return  # the client went, or the test is over
 

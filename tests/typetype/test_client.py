@@ -80,6 +80,15 @@ def test_keeps_its_connection_warm(server):
     assert (server.connections, len(server.heads)) == (1, 5)
 
 
+def test_a_warm_connection_that_the_server_has_closed_is_replaced(server):
+    server.answers, server.close_after_each = [reply(200, GOOD)], True
+    client = Client(server.base, StillClock())
+    for _ in range(3):
+        client.streams("https://e.test/", authorization=None, request_id=None, check=lambda: None)
+    client.close()
+    assert (server.connections, len(server.heads)) == (3, 3)
+
+
 def test_ignores_proxies_of_the_environment(server, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("all_proxy", "http://127.0.0.1:1")
