@@ -179,17 +179,23 @@ def _gradient(length: int) -> bytes:
 
 
 def _tone(seconds: float, rate: int = 48000, samples: int = 960) -> Iterator[Any]:
-    """A tone with a little noise, so that no two packets are alike."""
-    noise = random.Random(7)
+    """A tone with a little noise. It repeats after a prime number of samples, so no two packets are alike."""
+    tile = _tile() * 2
+    period = len(tile) // 8
     written = 0
-    while written < seconds * rate:
+    while written < round(seconds * rate):
         count = min(samples, round(seconds * rate) - written)
-        values = [
-            round(6000 * math.sin((written + at) * 2 * math.pi * 440 / rate)) + noise.randrange(-200, 200)
-            for at in range(count)
-        ]
         frame = av.AudioFrame(format="s16", layout="stereo", samples=count)
-        frame.planes[0].update(struct.pack(f"<{2 * count}h", *(value for value in values for _ in range(2))))
+        start = 4 * (written % period)
+        frame.planes[0].update(tile[start : start + 4 * count])
         frame.sample_rate, frame.pts, frame.time_base = rate, written, Fraction(1, rate)
         written += count
         yield frame
+
+
+@functools.cache
+def _tile(samples: int = 48017) -> bytes:
+    """A second of stereo sound, 16 bit."""
+    noise = random.Random(7)
+    values = [round(6000 * math.sin(at * 0.0576)) + noise.randrange(-200, 200) for at in range(samples)]
+    return struct.pack(f"<{2 * samples}h", *(value for value in values for _ in range(2)))

@@ -22,7 +22,7 @@ import msgspec
 
 from downloader.errors import DownloadError
 from downloader.mux import containment
-from downloader.mux.order import Advanced, Broken, Exited, Failed, Message, Order, Ready
+from downloader.mux.order import Advanced, Begun, Broken, Exited, Failed, Message, Order, Ready
 from downloader.mux.work import perform, warm_up
 
 _PROGRESS_SECONDS = 0.1
@@ -77,6 +77,7 @@ def _work(channel: socket.socket, owner: int) -> NoReturn:
         containment.die_with(owner)
         warm_up()
         order = msgspec.json.decode(_line(channel), type=Order)
+        _send(channel, Begun())
         containment.confine(Path(order.work), order.output_limit, order.cpu_limit)
         _send(channel, perform(order, _Reporter(channel)))
     except DownloadError as error:

@@ -21,7 +21,7 @@ import structlog
 
 from downloader import errors
 from downloader.errors import EngineCrashed, TimedOut
-from downloader.mux.order import Advanced, Broken, Exited, Failed, Finished, Message, Order, Ready
+from downloader.mux.order import Advanced, Begun, Broken, Exited, Failed, Finished, Message, Order, Ready
 
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]);"
@@ -29,6 +29,7 @@ _BOOT = (
 )
 _TURN_SECONDS = 0.1
 _START_SECONDS = 30.0
+_END_SECONDS = 1.0
 _RECEIVE = 1 << 16
 _decode = msgspec.json.Decoder(Message).decode
 
@@ -93,7 +94,8 @@ class Engine:
         self, child: "_Child", order: Order, check: Callable[[], None], progress: Callable[[int, int], None]
     ) -> Finished | Failed:
         child.send(order)
-        begun = heard = time.monotonic()
+        started = heard = time.monotonic()
+        begun = False
         while True:
             messages = child.receive(_TURN_SECONDS)
             check()
@@ -106,9 +108,11 @@ class Engine:
                     progress(message.done, message.total)
                 elif isinstance(message, Broken):
                     log.error("mux.broken", trace=message.trace)
-                elif isinstance(message, Exited):
+                elif isinstance(message, Begun):
+                    begun = True
+                elif isinstance(message, Exited) and begun:  # else a fork ended while it waited, and was replaced
                     raise EngineCrashed(f"The muxer died on this media ({_how(message.status)}).")
-            if now - begun > self._wall:
+            if now - started > self._wall:
                 raise TimedOut("Making the file took longer than it may.")
             if now - heard > self._stall:
                 raise EngineCrashed("The muxer hung on this media.")
@@ -159,8 +163,6 @@ class _Child:
     def ready(self) -> dict[str, str]:
         """Wait until it can take an order; which walls stand. Raises EngineCrashed when it does not come up."""
         deadline = time.monotonic() + _START_SECONDS
-        while self._walls is not None and not self._working and self.receive(0.0):
-            pass  # a fork that ended while it waited was replaced: no order's business
         while self._walls is None or self._working:
             for message in self.receive(max(deadline - time.monotonic(), 0.0)):
                 if isinstance(message, Ready):
@@ -201,11 +203,15 @@ class _Child:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """End it and all it started, at once."""
+        """End it and all it started, at once; when this returns, nothing of it writes any more."""
         with contextlib.suppress(ProcessLookupError):
             if self.alive():
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._channel.settimeout(_END_SECONDS)
+        with contextlib.suppress(OSError):
+            while self._channel.recv(_RECEIVE):
+                pass  # the end comes when the fork's end of the socket is closed as well
         self._channel.close()
 
 

@@ -39,6 +39,10 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     walls: dict[str, str]
 
 
+class Begun(msgspec.Struct, frozen=True, tag=True):
+    """The job's own process has the order in hand."""
+
+
 class Advanced(msgspec.Struct, frozen=True, tag=True):
     """The job got further: ``done`` of ``total``, in milliseconds of media."""
 
@@ -75,4 +79,4 @@ class Exited(msgspec.Struct, frozen=True, tag=True):
     status: int
 
 
-Message = Ready | Advanced | Finished | Failed | Broken | Exited
+Message = Ready | Begun | Advanced | Finished | Failed | Broken | Exited
