@@ -191,4 +191,4 @@ def test_each_stream_is_logged_once_it_ends(serve, own_rows):
     events.next()
     events.close()
     server.terminate()
-    assert [line["status"] for line in access_log(serve) if line["path"].endswith("/events")] == [200]
+    assert [line["status"] for line in access_log(server) if line["path"].endswith("/events")] == [200]

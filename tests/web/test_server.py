@@ -190,7 +190,7 @@ def test_the_access_log_holds_no_query(serve, own_rows):
     server.get(f"/jobs/{job_id}/artifact?download=0&token=s3cret", Authorization="Bearer s3cret", X_Request_ID="r-7")
     server.get("/health")
     assert server.terminate() == 0
-    [line] = access_log(serve)
+    [line] = access_log(server)
     assert "s3cret" not in server.log
     assert line.pop("ms") < 20_000
     del line["timestamp"]
