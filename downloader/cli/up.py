@@ -52,6 +52,7 @@ def up() -> None:
     try:
         settings = setting.load()
         logs.configure(settings)
+        _check_folder(settings)
         _check_port(settings)
         status = _run(settings)
     except (setting.Refused, ServerFailed, StoreUnavailable) as error:
@@ -147,6 +148,16 @@ def _end(child: "subprocess.Popen[bytes]", patience: float) -> None:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
+
+
+def _check_folder(settings: Settings) -> None:
+    """Make DATA_DIR. Raises Refused when that cannot be, or it cannot be written to."""
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise setting.Refused(f"DATA_DIR {settings.data_dir} cannot be made: {error.strerror}.") from error
+    if not os.access(settings.data_dir, os.W_OK | os.X_OK):
+        raise setting.Refused(f"DATA_DIR {settings.data_dir} cannot be written to by this user.")
 
 
 def _check_port(settings: Settings) -> None:

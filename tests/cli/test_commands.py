@@ -1,0 +1,116 @@
+"""The commands against a whole, running service."""
+
+import json
+import re
+import signal
+import subprocess
+
+import av
+import pytest
+
+from tests.cli.running import DOWNLOADER, environment, run, start
+from tests.service import StandIn
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """The environment of a running ``downloader up`` with a stand-in for TypeType-Server; and the stand-in."""
+    standin = StandIn(tmp_path_factory.mktemp("media"))
+    env = environment(tmp_path_factory.mktemp("data"), TYPETYPE_API_BASE=standin.base)
+    process = start(env)
+    assert "listens on" in process.stdout.readline()
+    env["DOWNLOADER_SERVER"] = f"http://127.0.0.1:{env['HTTP_PORT']}"
+    yield env, standin
+    process.terminate()
+    process.communicate(timeout=60)
+    standin.close()
+    assert process.returncode == 0
+
+
+@pytest.fixture
+def env(service):
+    return service[0]
+
+
+@pytest.fixture
+def source(service):
+    return service[1].source("small")
+
+
+def test_get_saves_a_playable_file_under_its_name(env, source, tmp_path):
+    done = run("get", source, env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    saved = tmp_path / done.stdout.strip()
+    assert list(tmp_path.iterdir()) == [saved]
+    with av.open(str(saved)) as media:
+        assert {stream.type for stream in media.streams} == {"video", "audio"}
+    assert "saving" in done.stderr
+
+
+def test_get_never_overwrites_a_file_it_names_itself(env, source, tmp_path):
+    names = {run("get", "--quiet", source, env=env, cwd=tmp_path).stdout.strip() for _ in range(2)}
+    assert len(names) == 2
+    assert any(" (2)." in name for name in names)
+
+
+def test_get_writes_where_it_is_told(env, source, tmp_path):
+    done = run("get", "--quiet", "-o", str(tmp_path / "film.mp4"), source, env=env)
+    assert done.stdout.strip() == str(tmp_path / "film.mp4")
+    assert done.stderr == ""
+    assert (tmp_path / "film.mp4").stat().st_size > 100_000
+
+
+def test_get_says_why_a_job_failed(env, service, tmp_path):
+    done = run("get", service[1].source("no-such-source"), env=env, cwd=tmp_path)
+    assert done.returncode == 1
+    assert re.search(r"Error: .+ \(extraction_failed\)", done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_get_says_what_is_wrong_with_a_url(env, tmp_path):
+    done = run("get", "ftp://example.com/x", env=env, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "(invalid_url)" in done.stderr
+
+
+def test_ctrl_c_cancels_the_job(env, service, tmp_path):
+    slow = subprocess.Popen(
+        [*DOWNLOADER, "get", service[1].source("small", rate=1)],
+        env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert slow.stderr.readline()  # the job is being followed
+    slow.send_signal(signal.SIGINT)
+    _, said = slow.communicate(timeout=30)
+    if slow.returncode == 0:
+        pytest.fail("the job was faster than Ctrl-C")
+    assert slow.returncode == 130
+    assert "Cancelled." in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_are_listed_shown_and_cancelled(env, source):
+    job_id = run("get", "--detach", "--height", "360", source, env=env).stdout.strip()
+    listed = run("jobs", "list", env=env)
+    assert job_id in listed.stdout
+    shown = json.loads(run("jobs", "show", job_id, env=env).stdout)
+    assert shown["id"] == job_id
+    unknown = run("jobs", "cancel", "0" * 32, env=env)
+    assert unknown.returncode == 1
+    assert "0" * 32 in unknown.stderr
+
+
+def test_doctor_finds_everything_well(env):
+    done = run("doctor", env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WRONG" not in done.stdout
+    assert "Postgres 18, up to date" in done.stdout
+
+
+def test_migrate_finds_nothing_to_do(env):
+    assert "up to date" in run("migrate", env=env).stdout
+
+
+def test_sweep_dry_run_removes_nothing(env):
+    done = run("sweep", "--dry-run", env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Would remove")

@@ -1,0 +1,109 @@
+"""``downloader up`` starts everything, and ends everything, however it ends."""
+
+import os
+import signal
+import socket
+from contextlib import contextmanager
+
+import pytest
+
+from tests.cli.running import environment, processes_of, run, start
+from tests.waiting import ended, until
+
+
+@contextmanager
+def up(env):
+    """A listening ``downloader up``; gives the process and what it said."""
+    process = start(env)
+    try:
+        line = process.stdout.readline()
+        assert "listens on" in line, process.stderr.read()
+        yield process, line
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_polite_end_leaves_nothing(tmp_path, number):
+    env = environment(tmp_path)
+    with up(env) as (process, line):
+        assert f"http://127.0.0.1:{env['HTTP_PORT']}" in line
+        pids = processes_of(tmp_path)
+        assert len(pids) > 10  # itself, two keepers, two servers, the supervisor, web, four stages, the janitor
+        process.send_signal(number)
+        assert process.wait(30) == 0
+        assert all(ended(pid) for pid in pids)
+    assert processes_of(tmp_path) == []
+
+
+def test_a_kill_ends_everything_and_the_next_start_works(tmp_path):
+    env = environment(tmp_path)
+    with up(env) as (process, _):
+        pids = processes_of(tmp_path)
+        process.kill()
+        assert all(ended(pid, 30) for pid in pids)
+    with up(env):
+        assert run("jobs", "list", env=env).returncode == 0
+
+
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_a_signal_while_it_starts_leaves_nothing(tmp_path, count):
+    process = start(environment(tmp_path))
+    until(lambda: len(processes_of(tmp_path)) > count)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert processes_of(tmp_path) == []
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing(tmp_path):
+    cluster = tmp_path / "private" / "postgres" / "cluster"
+    cluster.mkdir(parents=True)
+    (cluster / "PG_VERSION").write_text("9\n")
+    done = run("up", env=environment(tmp_path))
+    assert done.returncode == 1
+    assert "made by Postgres 9" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert processes_of(tmp_path) == []
+
+
+def test_a_port_in_use_is_said_at_once(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = run("up", env=environment(tmp_path, HTTP_PORT=port))
+    assert done.returncode == 1
+    assert f"HTTP_PORT {port}" in done.stderr
+    assert not (tmp_path / "private").exists()
+
+
+def test_servers_that_are_set_are_used(tmp_path, database_url, redis_url, redis_prefix):
+    env = environment(tmp_path, DATABASE_URL=database_url, REDIS_URL=redis_url, REDIS_QUEUE_KEY=redis_prefix)
+    with up(env) as (process, _):
+        assert not (tmp_path / "private").exists()
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_a_variable_that_does_not_parse_is_named(tmp_path):
+    done = run("up", env=environment(tmp_path, DOWNLOAD_WORKERS="many"))
+    assert done.returncode == 1
+    assert "DOWNLOAD_WORKERS" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run("up", env=environment(tmp_path / "file" / "data"))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert str(tmp_path / "file") in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root runs the servers as another user")
+def test_root_lends_the_servers_another_user(tmp_path):
+    with up(environment(tmp_path)):
+        for name in ("postgres", "valkey"):
+            assert (tmp_path / "private" / name).stat().st_uid != 0
