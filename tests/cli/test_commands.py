@@ -75,14 +75,12 @@ def test_get_says_what_is_wrong_with_a_url(env, tmp_path):
 
 def test_ctrl_c_cancels_the_job(env, service, tmp_path):
     slow = subprocess.Popen(
-        [*DOWNLOADER, "get", service[1].source("small", rate=1)],
+        [*DOWNLOADER, "get", service[1].source("slow")],
         env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert slow.stderr.readline()  # the job is being followed
     slow.send_signal(signal.SIGINT)
     _, said = slow.communicate(timeout=30)
-    if slow.returncode == 0:
-        pytest.fail("the job was faster than Ctrl-C")
     assert slow.returncode == 130
     assert "Cancelled." in said
     assert list(tmp_path.iterdir()) == []
