@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +25,10 @@ _TYPES = {
     ".jpg": "image/jpeg",
     ".webp": "image/webp",
 }
+LINK_USES = 2
 _SLOW_SECONDS = 3600.0
 _KEPT_IN_MEMORY = 4 << 20  # bytes; bigger files go out by sendfile
+_ALIASES = {"flaky": "short", "expiring": "demo"}
 _REASONS = {200: "OK", 206: "Partial Content", 304: "Not Modified", 404: "Not Found", 503: "Service Unavailable"}
 
 
@@ -72,7 +75,8 @@ class StandIn:
     """The server. ``with StandIn(folder) as standin`` runs it in a thread; ``standin.base`` is its URL.
 
     ``requests`` holds the (method, target, headers) of every request while ``record`` is true. ``v=flaky`` answers
-    503 as many times as ``flaky_times`` says; ``v=slow`` never answers.
+    503 as many times as ``flaky_times`` says; ``v=slow`` never answers; each link of ``v=expiring`` serves
+    ``LINK_USES`` requests and then 403, also through the proxy.
     """
 
     def __init__(self, folder: Path, port: int = 0, *, record: bool = True, flaky_times: int = 2) -> None:
@@ -83,6 +87,8 @@ class StandIn:
         self._record = record
         self._offers = Offers(folder)
         self._memory: dict[Path, bytes] = {}
+        self._links = 0
+        self._uses: Counter[str] = Counter()
         self._connections: set[asyncio.Task[None]] = set()
 
     @property
@@ -182,6 +188,7 @@ class StandIn:
             ("/media/", self._file),
             ("/proxy", self._proxy),
             ("/refused/", _refused),
+            ("/expiring/", self._expiring),
             ("/subtitles/", _subtitles),
             ("/sabr/download/", self._sabr),
             ("/hls/", self._hls),
@@ -202,11 +209,24 @@ class StandIn:
         if name == "down" or (name == "flaky" and self.flaky_times > 0):
             self.flaky_times -= name == "flaky"
             return _error(503, "Come back later.")
-        body = await asyncio.to_thread(self._offers.body, "short" if name == "flaky" else name, self.base)
+        body = await asyncio.to_thread(self._offers.body, _ALIASES.get(name, name), self.base)
+        if body and name == "expiring":
+            self._links += 1
+            body = body.replace(b"/media/", b"/expiring/%d/" % self._links)
         return Response(body=body) if body else _error(404, "There is no such source.")
 
     async def _proxy(self, _name: str, request: Request) -> Response:
-        return await self._file(urlsplit(request.query("url")).path.rpartition("/")[2], request)
+        path = urlsplit(request.query("url")).path
+        if path.startswith("/expiring/"):
+            request = Request(request.method, path, request.headers)
+            return await self._expiring(path.rpartition("/")[2], request)
+        return await self._file(path.rpartition("/")[2], request)
+
+    async def _expiring(self, name: str, request: Request) -> Response:
+        self._uses[request.path] += 1
+        if self._uses[request.path] > LINK_USES:
+            return _error(403, "This link has expired.")
+        return await self._file(name, request)
 
     async def _file(self, name: str, request: Request) -> Response:
         if name not in RECIPES:

@@ -62,6 +62,19 @@ def test_what_is_refused_comes_through_the_proxy(standin):
     assert (status, len(body)) == (200, answer["videoOnlyStreams"][0]["contentLength"])
 
 
+def test_links_expire_and_fresh_ones_are_to_be_had(standin):
+    def link():
+        answer = json.loads(get(standin, f"/streams?url={quote(standin.source('expiring'))}")[2])
+        return answer["videoOnlyStreams"][0]["url"]
+
+    first = link()
+    assert [get(standin, urlsplit(first).path, Range="bytes=0-9")[0] for _ in range(3)] == [206, 206, 403]
+    assert get(standin, f"/proxy?url={quote(first, safe='')}")[0] == 403
+    fresh = link()
+    assert fresh != first
+    assert get(standin, urlsplit(fresh).path, Range="bytes=0-9")[0] == 206
+
+
 @pytest.mark.parametrize("parts", [1, 3])
 def test_sabr_parts_make_the_tracks(standin, parts):
     files: dict[int, bytes] = {}
