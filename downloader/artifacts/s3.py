@@ -51,6 +51,7 @@ class S3Store:
                     bucket=self._name,
                     key=f"{PREFIX}{publication.job_id}/{name}",
                     source=source,
+                    epoch=publication.epoch,
                     size=size,
                     digest=checksum,
                     content_type=publication.content_type,
@@ -112,8 +113,9 @@ class S3Store:
         if not folders.JOB_ID.fullmatch(job_id):
             return 0
         prefix = f"{PREFIX}{job_id}/"
-        uploads = list(self._bucket.uploads(prefix))
-        return sum(map(self._bucket.abort, uploads)) + self._bucket.delete_all(prefix)
+        # The objects go first: an upload that has become one is then one of the rest.
+        objects = self._bucket.delete_all(prefix)
+        return objects + sum(self._bucket.abort(upload) or 0 for upload in list(self._bucket.uploads(prefix)))
 
     def sweep(self, sweep: Sweep) -> Swept:
         """See ArtifactStore. Unfinished parts are multipart uploads: few servers expire those by themselves."""
@@ -129,8 +131,9 @@ class S3Store:
             running = set(sweep.running(ids))
             for upload in old:
                 if upload.job_id in ids and upload.job_id not in running:
-                    parts += 1
-                    freed += self._bucket.abort(upload, dry_run=sweep.dry_run)
+                    aborted = self._bucket.abort(upload, dry_run=sweep.dry_run)
+                    parts += aborted is not None
+                    freed += aborted or 0
         return Swept(jobs=jobs, parts=parts, bytes_freed=freed)
 
     def health(self) -> None:

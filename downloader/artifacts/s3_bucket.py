@@ -13,7 +13,7 @@ from downloader import errors
 from downloader.artifacts.folders import JOB_ID
 from downloader.artifacts.port import ArtifactInfo
 from downloader.artifacts.s3_client import S3_ERRORS, attempt, code, failure, missing
-from downloader.artifacts.s3_upload import DIGEST_KEY
+from downloader.artifacts.s3_upload import DIGEST_KEY, etag
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -98,21 +98,35 @@ class Bucket:
                 if key:
                     yield UnfinishedUpload(key[1], item["Key"], item["UploadId"], item["Initiated"])
 
-    def abort(self, upload: UnfinishedUpload, *, dry_run: bool = False) -> int:
-        """Abort an upload and return the bytes of its parts; 0 when it ended meanwhile."""
+    def abort(self, upload: UnfinishedUpload, *, dry_run: bool = False) -> int | None:
+        """Abort an upload and return the bytes of its parts; None when it ended meanwhile, or has become an object.
+
+        A server may lose the news that an upload was completed (Swift, stopped at the wrong moment): an abort would
+        then take the parts from under the object.
+        """
         bucket, key, upload_id = self._name, upload.key, upload.upload_id
         try:
             pages = self._client.get_paginator("list_parts").paginate(Bucket=bucket, Key=key, UploadId=upload_id)
-            freed = sum(part["Size"] for page in pages for part in page.get("Parts", ()))
+            parts = [part for page in pages for part in page.get("Parts", ())]
+            if parts and self._etag(key) == etag(part["ETag"] for part in parts):
+                return None
             if not dry_run:
                 attempt(
                     lambda: self._client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id), Event()
                 )
         except S3_ERRORS as error:
             if isinstance(error, ClientError) and code(error) == "NoSuchUpload":
-                return 0
+                return None
             raise failure(error) from error
-        return freed
+        return sum(part["Size"] for part in parts)
+
+    def _etag(self, key: str) -> str:
+        try:
+            return self._client.head_object(Bucket=self._name, Key=key)["ETag"]
+        except ClientError as error:
+            if missing(error):
+                return ""
+            raise
 
     def _call(self, call: Callable[[], T]) -> T:
         try:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ T = TypeVar("T")
 _MIB: Final = 1 << 20
 MIN_PART: Final = 8 << 20  # bytes; S3 takes 5 MiB and more
 MAX_PARTS: Final = 10_000
+_PART_SIZES: Final = 8
 CONNECTIONS: Final = 4
 DIGEST_KEY: Final = "sha256"  # in the object's metadata
 _SLICE: Final = 256 << 10  # bytes read at once, whatever is asked: the HTTP client would ask for less
@@ -44,6 +45,7 @@ class Upload:
     bucket: str
     key: str
     source: Path
+    epoch: int
     size: int
     digest: str
     content_type: str
@@ -51,9 +53,25 @@ class Upload:
     conditional: bool
 
 
-def part_size(size: int) -> int:
-    """Bytes of each part of a file: whole MiB, at least 8, so many that 10,000 parts suffice."""
-    return max(MIN_PART, math.ceil(size / MAX_PARTS / _MIB) * _MIB)
+def part_size(size: int, epoch: int) -> int:
+    """Bytes of each part of a file: whole MiB, at least 8, so many that 10,000 parts suffice.
+
+    Differs from one epoch to the next, and with it the ETag of the whole: so a sweep can tell the upload that became
+    the object from one that was left behind with the same parts.
+    """
+    return max(MIN_PART, math.ceil(size / MAX_PARTS / _MIB) * _MIB) + epoch % _PART_SIZES * _MIB
+
+
+def etag(parts: Iterable[str]) -> str:
+    """The ETag of an object made of parts with these ETags: the MD5 of their MD5s, and their number.
+
+    Of ETags that are no MD5s (some encrypted buckets) it is one that no object has.
+    """
+    try:
+        digests = [bytes.fromhex(part.strip('"')) for part in parts]
+    except ValueError:
+        return "unknown"
+    return f'"{hashlib.md5(b"".join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"'
 
 
 def digest(source: Path, check: Check) -> str:
@@ -148,7 +166,7 @@ class Transfer:
         self._clean()
 
     def _send_parts(self) -> None:
-        upload, step = self._upload, part_size(self._upload.size)
+        upload, step = self._upload, part_size(self._upload.size, self._upload.epoch)
         self._await(self._submit(self._create))
         numbers = {
             self._submit(partial(self._send_part, number, offset, step)): number

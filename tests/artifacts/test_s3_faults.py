@@ -12,8 +12,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from downloader.artifacts import ArtifactStore, Sweep, open_store, s3_client
+from downloader.artifacts.s3_upload import part_size
 from downloader.config import Settings
 from downloader.errors import Cancelled, InsufficientStorage, StorageFailed, StorageRefused
 from downloader.job import Artifact
@@ -272,3 +275,31 @@ def test_a_kill_between_parts_leaves_only_what_a_sweep_finds(
     assert swept.bytes_freed >= 8 << 20
     assert unfinished(s3) == 0
     assert s3.head(artifact)
+
+
+def test_an_upload_that_became_the_object_is_not_aborted(
+    s3: ArtifactStore, s3_settings: Settings, make_source: MakeSource
+) -> None:
+    """As Swift leaves it when it stops between making the object and forgetting the upload."""
+    source = make_source(os.urandom(BIG))
+    artifact = put(s3, source)
+    client = s3_client.connect(s3_settings, f"http://{s3_settings.s3_endpoint}")
+    names = {"Bucket": s3_settings.s3_bucket, "Key": artifact.locator}
+    upload_id = client.create_multipart_upload(**names)["UploadId"]
+    content, step = source.read_bytes(), part_size(BIG, publication().epoch)
+    for number, offset in enumerate(range(0, BIG, step), start=1):
+        client.upload_part(**names, UploadId=upload_id, PartNumber=number, Body=content[offset : offset + step])
+    later = Sweep(keep=lambda ids: ids, running=lambda _ids: (), parts_before=datetime.now(UTC) + timedelta(hours=1))
+    assert s3.sweep(later).parts == 0
+    assert client.list_parts(**names, UploadId=upload_id)["Parts"]
+    s3.delete(artifact)
+    assert s3.sweep(later).parts == 1
+    client.close()
+
+
+@given(st.integers(0, 1 << 46), st.integers(0, 1000))
+def test_parts_are_of_a_size_that_servers_take(size: int, epoch: int) -> None:
+    step = part_size(size, epoch)
+    assert step >= 5 << 20
+    assert -(-size // step) <= 10_000
+    assert step != part_size(size, epoch + 1)
