@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.app.base import BaseApplication
 
 from downloader.config import Settings
-from web.access import AccessLogger
+from web.serverlog import ServerLog
 from web.worker import Worker
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Server(BaseApplication):
             "limit_request_line": 8190,
             "limit_request_field_size": 16380,
             "backlog": 2048,
-            "logger_class": AccessLogger,
+            "logger_class": ServerLog,
             "loglevel": self._settings.log_level,
             "proc_name": "downloader-web",
             # Who stands in front is nobody's business here: no answer of ours depends on the scheme.
@@ -76,6 +76,7 @@ def serve(settings: Settings, bind: str = "", lifeline: int | None = None) -> No
     """
     _raise_file_limit()
     if lifeline is not None:
+        os.set_inheritable(lifeline, False)
         threading.Thread(target=_follow, args=(lifeline,), name="lifeline", daemon=True).start()
     Server(settings, bind or _address(settings)).run()
 
@@ -86,7 +87,6 @@ def _address(settings: Settings) -> str:
 
 
 def _follow(lifeline: int) -> None:
-    os.set_inheritable(lifeline, False)
     while os.read(lifeline, 64):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

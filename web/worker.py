@@ -35,7 +35,7 @@ class ClientSocket(socket.socket):
     """Bytes that ``sendfile`` has sent since this was last set to 0."""
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send all of ``data``; raises BrokenPipeError when the client takes none of it for STALL_SECONDS."""
+        """Send all of ``data``; raises BrokenPipeError when the client does not take it within STALL_SECONDS."""
         with gevent.Timeout(STALL_SECONDS, _gone()):
             super().sendall(data, flags)
 
