@@ -8,7 +8,7 @@ from downloader.errors import MediaInvalid
 from downloader.mux.formats import Container
 from downloader.mux.inputs import picture_of, sound_of
 
-_DEMUXER = {"mp4": "mov", "ipod": "mov", "webm": "matroska", "opus": "ogg"}
+_DEMUXER = {"mp4": "mov", "webm": "matroska", "opus": "ogg"}
 
 
 def tolerance(seconds: float) -> float:

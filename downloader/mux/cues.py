@@ -84,11 +84,11 @@ def written(cues: Sequence[Cue], kind: Literal["srt", "vtt"]) -> str:
     """The cues as a SubRip or WebVTT file."""
     if kind == "srt":
         return "\n".join(
-            f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{cue.text}\n"
+            f"{number}\n{clock(cue.start, ',')} --> {clock(cue.end, ',')}\n{cue.text}\n"
             for number, cue in enumerate(cues, 1)
         )
     blocks = (
-        f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{html.escape(cue.text, quote=False)}\n" for cue in cues
+        f"{clock(cue.start, '.')} --> {clock(cue.end, '.')}\n{html.escape(cue.text, quote=False)}\n" for cue in cues
     )
     return "\n".join(("WEBVTT\n", *blocks))
 
@@ -148,6 +148,7 @@ def _packet(data: bytes, start: int, end: int, target: Any) -> Any:
     return packet
 
 
-def _clock(milliseconds: int, mark: str) -> str:
+def clock(milliseconds: int, mark: str) -> str:
+    """``HH:MM:SS`` and milliseconds after ``mark``."""
     seconds, rest = divmod(milliseconds, 1000)
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{mark}{rest:03d}"

@@ -70,8 +70,8 @@ def load(work: Path, tracks: tuple[FetchedTrack, ...], media: Media) -> Extras:
             elif track.kind == "subtitle" and media.subtitles != "none":
                 subtitles.append(Subtitle(track, cues.read(_bytes(work, fetched, cues.LIMIT))))
         except MediaInvalid:
-            what = "cover art" if track.kind == "image" else f"subtitles in {track.language!r}"
-            warnings.append(f"The {what} cannot be read and was left out.")
+            what = "cover art" if track.kind == "image" else f"subtitles in {(track.language or 'und')[:35]!r}"
+            warnings.append(f"Left out, because unreadable: the {what}.")
     return Extras(media, cover, tuple(subtitles), tuple(warnings))
 
 
@@ -87,8 +87,11 @@ def attach(
 ) -> tuple[list[CueLane], list[Any]]:
     """Add chapters, subtitles and cover to ``output``: the lanes to copy, and packets to write before all others."""
     media = extras.media
-    if container.chapters and media.chapters:
-        output.set_chapters(_chapters(media, timeline, timeline.length(seconds)))
+    chapters = _chapters(media, timeline, timeline.length(seconds))
+    if container.chapters == "index" and chapters:
+        output.set_chapters(chapters)
+    elif container.chapters == "comments":
+        output.metadata.update(_comments(chapters))
     lanes: list[CueLane] = []
     codec = codec_for(container, media)
     for subtitle in extras.subtitles if codec else ():
@@ -126,7 +129,7 @@ def _bytes(work: Path, fetched: FetchedTrack, limit: int) -> bytes:
 
 def _chapters(media: Media, timeline: Timeline, length: float) -> list[Any]:
     found = [chapter for chapter in timeline.chapters(media.chapters) if chapter.start < length]
-    ends = [*(chapter.start for chapter in found[1:]), length]
+    ends = [*(chapter.start for chapter in found[1:]), length][: len(found)]
     return [
         {
             "id": number,
@@ -137,6 +140,15 @@ def _chapters(media: Media, timeline: Timeline, length: float) -> list[Any]:
         }
         for number, (chapter, end) in enumerate(zip(found, ends, strict=True), 1)
     ]
+
+
+def _comments(chapters: list[Any]) -> dict[str, str]:
+    """Chapters as Vorbis comments: FFmpeg's own rounds their seconds up, and leaves them out of FLAC."""
+    found: dict[str, str] = {}
+    for number, chapter in enumerate(chapters):
+        found[f"CHAPTER{number:03d}"] = cues.clock(chapter["start"], ".")
+        found[f"CHAPTER{number:03d}NAME"] = chapter["metadata"]["title"]
+    return found
 
 
 def _cover_packet(output: Any, cover: Jpeg) -> Any:

@@ -21,7 +21,8 @@ class Container:
     """An output container.
 
     ``video`` and ``audio`` are the codecs it holds by FFmpeg's names (None: any; empty: none), ``subtitle`` the codec
-    that embedded subtitles take. ``cover`` says how it holds a picture, ``chapters`` whether it holds chapters.
+    that embedded subtitles take. ``cover`` and ``chapters`` say how it holds
+    those.
     """
 
     name: str
@@ -31,7 +32,7 @@ class Container:
     audio: frozenset[str] | None
     subtitle: Literal["mov_text", "webvtt", "subrip"] | None = None
     cover: Literal["stream", "attachment", "comment"] | None = None
-    chapters: bool = True
+    chapters: Literal["index", "comments"] | None = "index"
     moov: bool = False
 
     def holds(self, video: str | None, audio: str | None) -> bool:
@@ -50,13 +51,13 @@ CONTAINERS = {
     "mp4": Container("mp4", "mp4", "video/mp4", _MP4_VIDEO, _MP4_AUDIO, "mov_text", "stream", moov=True),
     "webm": Container("webm", "webm", "video/webm", frozenset({"vp8", "vp9", "av1"}), _WEBM_AUDIO, "webvtt"),
     "mkv": Container("mkv", "matroska", "video/x-matroska", None, None, "subrip", "attachment"),
-    "m4a": Container("m4a", "ipod", "audio/mp4", _NONE, frozenset({"aac", "alac"}), None, "stream", moov=True),
-    "ogg": Container("ogg", "ogg", "audio/ogg", _NONE, _OGG_AUDIO, None, "comment"),
-    "opus": Container("opus", "opus", "audio/ogg", _NONE, frozenset({"opus"}), None, "comment"),
+    "m4a": Container("m4a", "mp4", "audio/mp4", _NONE, frozenset({"aac", "alac"}), None, "stream", moov=True),
+    "ogg": Container("ogg", "ogg", "audio/ogg", _NONE, _OGG_AUDIO, None, "comment", chapters="comments"),
+    "opus": Container("opus", "opus", "audio/ogg", _NONE, frozenset({"opus"}), None, "comment", chapters="comments"),
     "mp3": Container("mp3", "mp3", "audio/mpeg", _NONE, frozenset({"mp3"}), None, "stream"),
-    "flac": Container("flac", "flac", "audio/flac", _NONE, frozenset({"flac"}), None, "stream"),
-    "jpg": Container("jpg", "", "image/jpeg", _NONE, _NONE, chapters=False),
-    "wav": Container("wav", "wav", "audio/wav", _NONE, frozenset({"pcm_s16le"}), chapters=False),
+    "flac": Container("flac", "flac", "audio/flac", _NONE, frozenset({"flac"}), None, "stream", chapters="comments"),
+    "jpg": Container("jpg", "", "image/jpeg", _NONE, _NONE, chapters=None),
+    "wav": Container("wav", "wav", "audio/wav", _NONE, frozenset({"pcm_s16le"}), chapters=None),
 }
 
 NATURAL = {"aac": "m4a", "alac": "m4a", "opus": "webm", "vorbis": "ogg", "mp3": "mp3", "flac": "flac"}

@@ -23,7 +23,8 @@ class IndexTooLong(Exception):
 def created(path: Path, container: Container, media: Media, options: dict[str, str] | None = None) -> Iterator[Any]:
     """An OutputContainer at ``path`` with the tags of ``media``; the file is whole when the block ends well."""
     # bitexact: no random ids and no clock in the file, so that the same step gives the same bytes.
-    output = av.open(str(path), "w", format=container.muxer, options={"fflags": "+bitexact", **(options or {})})
+    fixed = {"fflags": "+bitexact"} | ({"brand": "M4A "} if container.name == "m4a" else {})
+    output = av.open(str(path), "w", format=container.muxer, options=fixed | (options or {}))
     output.metadata.update(tags(media))
     try:
         yield output

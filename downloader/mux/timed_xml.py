@@ -52,11 +52,14 @@ def _spans(root: ET.Element, tag: str, start: str, length: str, scale: float) ->
 
 def _text(element: ET.Element) -> str:
     """The words of an element: runs of blanks are one blank, <br/> is a line break."""
-    parts = [element.text or ""]
+    return re.sub(r"[^\S\n]+", " ", "".join(_words(element))).strip()
+
+
+def _words(element: ET.Element) -> Iterator[str]:
+    yield "\n" if _name(element) == "br" else element.text or ""
     for child in element:
-        parts.append("\n" if _name(child) == "br" else _text(child))
-        parts.append(child.tail or "")
-    return re.sub(r"[^\S\n]+", " ", "".join(parts)).strip()
+        yield from _words(child)
+        yield child.tail or ""
 
 
 def _time(text: str, frames: float, ticks: float) -> float:
