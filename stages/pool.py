@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 # A child that lived at least this long is restarted at once; a shorter life costs a growing pause.
-_HEALTHY_SECONDS = 5.0
+_HEALTHY_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _KILL_AFTER_SECONDS = 2.0
 

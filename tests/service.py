@@ -58,7 +58,7 @@ class Service:
         database_url: str = "",
         redis_url: str = "",
         prefix: str = "downloader:queue",
-        roles: tuple[tuple[str, ...], ...] = (("up",),),
+        roles: tuple[tuple[str, ...], ...] = (("stages", "up"),),
         variables: Mapping[str, str] | None = None,
         root: Path = ROOT,
     ) -> None:
@@ -122,11 +122,10 @@ class Service:
         self._stack.close()
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start ``python -m stages ARGUMENTS`` or, for ``web``, ``python -m web``."""
-        module = ["-m", "web", *arguments[1:]] if arguments[0] == "web" else ["-m", "stages", *arguments]
+        """Start ``python -m ARGUMENTS``, in a session of its own."""
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, *module],
+                [sys.executable, "-m", *arguments],
                 env=self.environment,
                 cwd=self._root,
                 stdout=log,
