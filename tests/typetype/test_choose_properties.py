@@ -108,7 +108,7 @@ def chosen(offer: Offer, options: Options) -> Chosen:
     return Chosen(plan, by_kind.get("video") or by_kind.get("muxed"), by_kind.get("audio"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(offers(), OPTIONS, st.randoms(use_true_random=False))
 def test_the_order_of_the_lists_does_not_matter(offer, options, random):
     shuffled = msgspec.structs.replace(
@@ -128,7 +128,7 @@ def test_the_order_of_the_lists_does_not_matter(offer, options, random):
     assert outcome(shuffled) == outcome(offer)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(offers(), OPTIONS)
 def test_a_plan_can_be_carried_out(offer, options):
     plan = chosen(offer, options).plan
@@ -143,7 +143,7 @@ def test_a_plan_can_be_carried_out(offer, options):
         assert plan.media.audio_codec is not None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(offers(), OPTIONS)
 def test_with_fallback_there_is_always_a_plan(offer, options):
     assume(offer.videos or offer.audios or offer.muxed or offer.hls_url)
@@ -151,7 +151,7 @@ def test_with_fallback_there_is_always_a_plan(offer, options):
     choose(offer, msgspec.structs.replace(options, allow_quality_fallback=True), SOURCE)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(offers(), OPTIONS)
 def test_without_fallback_what_is_named_is_taken(offer, options):
     found = chosen(offer, msgspec.structs.replace(options, mode="video", allow_quality_fallback=False))
@@ -170,7 +170,7 @@ def test_without_fallback_what_is_named_is_taken(offer, options):
         assert found.audio.audio_family in (None, options.audio_codec)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(offers(), OPTIONS)
 def test_the_picture_is_within_limits_and_none_better_was_allowed(offer, options):
     options = msgspec.structs.replace(options, mode="video", video_itag=None, height=720, quality=None)
@@ -188,7 +188,7 @@ def test_the_picture_is_within_limits_and_none_better_was_allowed(offer, options
     assert (video.bitrate or 0) == max(s.bitrate or 0 for s in level)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(offers(), OPTIONS)
 def test_the_sound_is_of_the_right_track_and_none_better_was_allowed(offer, options):
     options = msgspec.structs.replace(

@@ -153,7 +153,7 @@ STREAMS = st.lists(st.dictionaries(FIELDS, st.one_of(st.none(), st.integers(), T
 ANSWERS = st.dictionaries(FIELDS, st.one_of(VALUES, STREAMS), max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(ANSWERS)
 def test_wild_json_ends_as_a_plan_or_one_of_our_errors(answer):
     body = json.dumps(answer).encode()
