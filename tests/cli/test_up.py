@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from downloader.cli import up as up_command
+from downloader.errors import StoreUnavailable
 from tests.cli.running import environment, processes_of, run, start
 from tests.waiting import ended, until
 
@@ -107,3 +109,9 @@ def test_root_lends_the_servers_another_user(tmp_path):
     with up(environment(tmp_path)):
         for name in ("postgres", "valkey"):
             assert (tmp_path / "private" / name).stat().st_uid != 0
+
+
+def test_a_postgres_that_stays_away_ends_the_start(monkeypatch):
+    monkeypatch.setattr(up_command, "DATABASE_PATIENCE_SECONDS", -1.0)
+    with pytest.raises(StoreUnavailable):
+        up_command._migrate("postgresql://127.0.0.1:9/none")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -217,14 +218,24 @@ def test_a_killed_initdb_leaves_no_half_cluster(tmp_path):
         assert select_one(dsn)
 
 
+@pytest.fixture
+def open_folder(monkeypatch):
+    """A temporary folder that everybody can reach, in which the next temporary files are made."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        monkeypatch.setattr("tempfile.tempdir", name)
+        yield Path(name)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root lends an account")
-def test_an_installation_only_root_can_reach_is_copied(tmp_path, monkeypatch):
+def test_an_installation_only_root_can_reach_is_copied_once(tmp_path, monkeypatch, open_folder):
     monkeypatch.setattr("downloader.embedded.account.open_to_all", lambda _: False)
-    monkeypatch.setattr("tempfile.tempdir", "/tmp")
-    with embedded.postgres(tmp_path, fsync=False) as dsn:
-        pid = execute(dsn, "SELECT pg_backend_pid()")[0][0]
-        assert pid
-        assert select_one(dsn)
+    for name in ("first", "second"):
+        with embedded.postgres(tmp_path / name, fsync=False) as dsn:
+            assert select_one(dsn)
+            server = int((tmp_path / name / "cluster" / "postmaster.pid").read_text().splitlines()[0])
+            assert Path(f"/proc/{server}/exe").readlink().is_relative_to(open_folder)
+    assert len(list(open_folder.iterdir())) == 1
 
 
 def test_a_server_that_will_not_stay_up_ends_its_keeper(tmp_path):
