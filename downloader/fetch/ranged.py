@@ -31,7 +31,7 @@ from downloader.fetch.trackfile import TrackFile
 from downloader.fetch.transfer import utc_now
 from downloader.handoff import FetchedTrack, Track
 
-_PROGRESS = 1024  # bytes that count as progress and reset a range's failures
+_PROGRESS = 1024  # bytes that count as progress and reset a range's failures; of a short range, half of it
 
 
 class RangedTrack:
@@ -316,7 +316,8 @@ class RangedTrack:
             return
         if chunk.unbounded and error is None:
             self._size = chunk.end = chunk.at
-        if chunk.whole:
+            chunk.unbounded = False
+        if chunk.whole and not chunk.unbounded:
             self._grown += 1
         else:
             self._broken(chunk, error, now)
@@ -346,7 +347,8 @@ class RangedTrack:
         """Another try of what is left, after a pause that grows with each failure without progress."""
         if isinstance(error, HostBusy):
             self._context.budget.blame(chunk.request.host, now)
-        failures = 0 if chunk.at - chunk.first >= _PROGRESS else chunk.failures + 1
+        progress = chunk.at - chunk.first >= min(_PROGRESS, max(1, (chunk.end - chunk.first) // 2))
+        failures = 0 if progress else chunk.failures + 1
         pause = self._context.backoff(max(1, failures))
         if error.retry_after is not None:
             pause = max(pause, min(error.retry_after, self._context.limits.retry_after_cap))

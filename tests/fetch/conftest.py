@@ -1,6 +1,7 @@
 """Fixtures of the fetch tests: an origin, settings that let loopback be reached, and a job to fetch for."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -61,6 +62,7 @@ class Bench:
             "work": self.work,
             "epoch": self.epoch,
             "check": lambda: None,
+            "deadline": time.monotonic() + 25,
             "progress": lambda done, total: self.progress.append((done, total)),
         }
         return Task(**(defaults | options))
