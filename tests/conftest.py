@@ -9,12 +9,17 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg2 import sql
 
 from downloader import embedded
 from downloader.store import migrate
 
 TEMPLATE = "migrated"
+
+# How long an example takes says more about what else the machine does than about the code.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
