@@ -65,7 +65,13 @@ class LocalStore:
             return None
         return ArtifactInfo(size=found.st_size, digest="", modified=datetime.fromtimestamp(found.st_mtime, UTC))
 
-    def locate(self, artifact: Stored, *, inline: bool = False) -> Path | None:  # noqa: ARG002 - of a URL alone
+    def locate(
+        self,
+        artifact: Stored,
+        *,
+        inline: bool = False,  # noqa: ARG002 - of a URL alone
+        until: datetime | None = None,  # noqa: ARG002 - of a URL alone
+    ) -> Path | None:
         """See ArtifactStore. Also takes locators of older services: absolute, or relative to where those ran."""
         try:
             inside = self._inside(artifact.locator)

@@ -100,11 +100,14 @@ class ArtifactStore(Protocol):
     def head(self, artifact: Stored) -> ArtifactInfo | None:
         """What stands under the artifact's locator; None when nothing does."""
 
-    def locate(self, artifact: Stored, *, inline: bool = False) -> Path | PresignedUrl | None:
+    def locate(
+        self, artifact: Stored, *, inline: bool = False, until: datetime | None = None
+    ) -> Path | PresignedUrl | None:
         """Where to get the bytes: a path (local), a presigned URL (s3), or None when the artifact is gone.
 
         A path is that of a regular file under ``artifacts/<job id>/``, reached by no symbolic link. A URL lives as
-        long as ARTIFACT_URL_TTL_SECONDS says, never longer than the artifact. ``inline`` asks browsers to show it.
+        long as ARTIFACT_URL_TTL_SECONDS says, never beyond the artifact's ``expires_at`` or ``until`` (which a sidecar
+        needs: it ends with its artifact). ``inline`` asks browsers to show it.
         """
 
     def delete(self, artifact: Stored) -> int:

@@ -1,6 +1,7 @@
 """Artifacts in an S3 bucket: ``artifacts/<job id>/<name>``. For any server that speaks S3; tested against Swift."""
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -80,14 +81,14 @@ class S3Store:
         """See ArtifactStore."""
         return self._bucket.head(artifact.locator) if KEY.fullmatch(artifact.locator) else None
 
-    def locate(self, artifact: Stored, *, inline: bool = False) -> PresignedUrl | None:
+    def locate(self, artifact: Stored, *, inline: bool = False, until: datetime | None = None) -> PresignedUrl | None:
         """See ArtifactStore. Looks once whether the object is there: a URL to nothing would only fail elsewhere."""
-        return self.presign(artifact, inline=inline) if self.head(artifact) else None
+        return self.presign(artifact, inline=inline, until=until) if self.head(artifact) else None
 
-    def presign(self, artifact: Stored, *, inline: bool = False) -> PresignedUrl:
+    def presign(self, artifact: Stored, *, inline: bool = False, until: datetime | None = None) -> PresignedUrl:
         """A URL that answers with the artifact's type and name, for the public endpoint where there is one. No I/O."""
-        expires = artifact.expires_at if isinstance(artifact, Artifact) else None
-        left = (expires - self._clock.now()).total_seconds() if expires else self._url_ttl
+        ends = [artifact.expires_at if isinstance(artifact, Artifact) else None, until]
+        left = min(((end - self._clock.now()).total_seconds() for end in ends if end), default=self._url_ttl)
         url = self._signer.generate_presigned_url(
             "get_object",
             Params={

@@ -16,7 +16,7 @@ import pytest
 from downloader.artifacts import ArtifactStore, PresignedUrl, open_store
 from downloader.artifacts.names import file_name
 from downloader.config import Settings
-from downloader.job import Artifact
+from downloader.job import Artifact, Sidecar
 from tests.artifacts.conftest import JOB, publication
 
 MakeSource = Callable[[bytes], Path]
@@ -109,6 +109,11 @@ def test_a_url_never_outlives_its_artifact(s3_settings: Settings, make_source: M
         expires = None if left is None else now + timedelta(seconds=left)
         url = presigned(store, msgspec.structs.replace(artifact, expires_at=expires)).url
         assert longest - 5 <= lifetime(url) <= longest
+    sidecar = Sidecar(name=artifact.name, locator=artifact.locator)
+    where = store.locate(sidecar, until=now + timedelta(seconds=60))
+    assert isinstance(where, PresignedUrl)
+    assert 55 <= lifetime(where.url) <= 60
+    assert isinstance(store.locate(sidecar), PresignedUrl)
     store.delete_job(JOB)
     store.close()
 
