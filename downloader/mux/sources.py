@@ -46,7 +46,11 @@ class Source:
     def seconds(self) -> float:
         """Its length as the file declares it; 0 when it does not."""
         declared = max(((s.duration or 0) * float(s.time_base) for s in self.streams), default=0.0)
-        return max(declared or (self.container.duration or 0) / 1e6, 0.0)
+        if declared > 0:
+            return declared
+        # Matroska's duration counts from 0, wherever the media begins.
+        late = max(self.start, 0.0) if "matroska" in self.container.format.name else 0.0
+        return max((self.container.duration or 0) / 1e6 - late, 0.0)
 
 
 @contextmanager
@@ -68,8 +72,15 @@ def gathered(work: Path, tracks: tuple[FetchedTrack, ...], *, picture: bool) -> 
 
 
 def codec_of(stream: Any) -> str | None:
-    """FFmpeg's name of the codec (not of the decoder: libdav1d decodes av1), or None without a stream."""
-    return None if stream is None else str(stream.codec_context.codec.canonical_name)
+    """FFmpeg's name of the codec (not of the decoder: libdav1d decodes av1), or None without a stream.
+
+    Raises MediaInvalid when FFmpeg does not know the codec.
+    """
+    if stream is None:
+        return None
+    if stream.codec_context is None:
+        raise MediaInvalid(f"The {stream.type} track is in a codec that is not known.")
+    return str(stream.codec_context.codec.canonical_name)
 
 
 def _source(fetched: FetchedTrack, container: Any, *, picture: bool) -> Source:

@@ -1,0 +1,51 @@
+"""Media with faults: boxes rewritten, packets muxed with times that make no sense."""
+
+import struct
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex")
+
+
+def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
+    """Every box, also inside others: (type, start, size)."""
+    end = len(data) if end is None else end
+    while start + 8 <= end:
+        size, kind = struct.unpack_from(">I4s", data, start)
+        if size < 8 or start + size > end:
+            return
+        yield kind, start, size
+        if kind in CONTAINERS:
+            yield from boxes(data, start + 8, start + size)
+        start += size
+
+
+def box(data: bytes, kind: bytes) -> tuple[int, int]:
+    """Start and size of the first box of ``kind``."""
+    return next((start, size) for found, start, size in boxes(data) if found == kind)
+
+
+def patched(path: Path, at: int, new: bytes) -> Path:
+    data = bytearray(path.read_bytes())
+    data[at : at + len(new)] = new
+    path.write_bytes(data)
+    return path
+
+
+def retimed(source: Path, path: Path, muxer: str, time: Callable[[int, Any], tuple[int | None, int | None]]) -> Path:
+    """The first stream of ``source`` with the times that ``time(number, packet)`` gives: (pts, dts).
+
+    Muxed by a format that does not care: Matroska takes any times, a transport stream nearly any.
+    """
+    with av.open(str(source)) as old, av.open(str(path), "w", format=muxer) as new:
+        stream = old.streams[0]
+        target = new.add_stream_from_template(stream, opaque=True)
+        for number, packet in enumerate(packet for packet in old.demux(stream) if packet.size):
+            packet.pts, packet.dts = time(number, packet)
+            packet.time_base, packet.stream = Fraction(stream.time_base), target
+            new.mux_one(packet)
+    return path
