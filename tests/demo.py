@@ -96,10 +96,12 @@ def describe(file: Path) -> None:
         seconds = media.duration / av.time_base
         packets = sum(1 for packet in media.demux() if packet.size)
         print(f"\n{file}\n  {file.stat().st_size:,} bytes, {seconds:.1f} s, {packets} packets")
-        for stream in media.streams:
-            codec = stream.codec_context
-            size = f"{codec.width}x{codec.height}" if stream.type == "video" else f"{codec.sample_rate} Hz"
-            print(f"  {stream.type}: {codec.name} {size}")
+        for stream in media.streams.video:
+            print(f"  picture: {stream.codec_context.name} {stream.width}x{stream.height}")
+        for stream in media.streams.audio:
+            print(f"  sound: {stream.codec_context.name} {stream.sample_rate} Hz")
+        if chapters := media.chapters():
+            print(f"  {len(chapters)} chapters")
 
 
 def free_port() -> int:

@@ -38,6 +38,10 @@ class Service:
         self._timeout = timeout
         self._pool = urllib3.PoolManager(retries=False, timeout=timeout)
 
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        self._pool.clear()
+
     def health(self) -> None:
         """Return when the frontend answers. Raises Unreachable."""
         self._json("GET", "/health")

@@ -134,6 +134,7 @@ def _announce(settings: Settings, child: "subprocess.Popen[bytes]") -> None:
         except Unreachable:
             time.sleep(LOOK_SECONDS)
             continue
+        service.close()
         click.echo(f"The downloader listens on {url} (data in {settings.data_dir}). Ctrl-C ends it.")
         return
 
