@@ -6,11 +6,13 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
+import gevent
 from flask import Blueprint, Response, redirect, request
 from werkzeug.wsgi import wrap_file
 
 from downloader.artifacts import PresignedUrl, Stored
-from downloader.artifacts.names import content_disposition
+from downloader.artifacts.names import content_disposition, content_type
+from downloader.errors import StorageFailed
 from downloader.job import Artifact, Job
 from downloader.states import Status
 from web.errors import Refusal
@@ -20,6 +22,7 @@ from web.ranges import Entity, choose
 blueprint = Blueprint("artifacts", __name__)
 
 INTERNAL_HEADER = "X-TypeType-Artifact-Proxy"
+LOCATE_SECONDS = 8.0
 
 
 @blueprint.get("/jobs/<job_id>/artifact")
@@ -61,7 +64,9 @@ def _missing() -> Refusal:
 def _serve(job: Job, standing: Artifact, file: Stored) -> Response:
     here = parts()
     inline = request.args.get("download") == "0"
-    where = here.artifacts_of(standing).locate(file, inline=inline)
+    # The gateway gives up after ten seconds: better say what is wrong before.
+    with gevent.Timeout(LOCATE_SECONDS, StorageFailed("The artifact store does not answer; try again shortly.")):
+        where = here.artifacts_of(standing).locate(file, inline=inline, until=standing.expires_at)
     if isinstance(where, PresignedUrl):
         return _redirect(where)
     answer = _local(where, file, inline=inline) if where else None
@@ -87,7 +92,7 @@ def _local(path: Path, file: Stored, *, inline: bool) -> Response | None:
     settings = parts().settings
     headers = {
         "Content-Disposition": content_disposition(file.name, inline=inline),
-        "Content-Type": file.content_type or "application/octet-stream",
+        "Content-Type": file.content_type or content_type(path.suffix),
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, no-cache",
     }

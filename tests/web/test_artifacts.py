@@ -4,10 +4,12 @@ import hashlib
 import os
 from pathlib import Path
 
+import gevent
 import pytest
 
 from downloader.artifacts import PresignedUrl
 from tests.web.test_jobs import is_error
+from web import artifacts
 from web.app import create_app
 
 BYTES = bytes(range(256)) * 20_000
@@ -80,6 +82,11 @@ def test_a_file_that_shrinks_while_it_is_sent_breaks_the_connection(server, rows
             got += len(piece)
     assert got < 64 << 20
     assert server.get("/health")[0] == 200
+
+
+def test_a_row_of_an_older_service_has_a_type_all_the_same(client, own_rows):
+    with client.get(f"/jobs/{own_rows.done(artifact_type='', name='a.webm')}/artifact") as answer:
+        assert answer.headers["Content-Type"] == "video/webm"
 
 
 def test_inline_on_request(client, own_rows):
@@ -162,11 +169,18 @@ def test_behind_nginx(make_parts, own_rows):
     assert answer.headers["Content-Type"] == "video/mp4"
 
 
+def test_a_store_that_hangs(parts, own_rows, monkeypatch):
+    monkeypatch.setattr(artifacts, "LOCATE_SECONDS", 0.01)
+    monkeypatch.setattr(parts.artifacts, "locate", lambda *_, **__: gevent.sleep(20))
+    answer = create_app(parts).test_client().get(f"/jobs/{own_rows.done()}/artifact")
+    assert is_error(answer, 503, "storage_failed")
+
+
 @pytest.mark.parametrize("internal", [True, False])
 def test_a_presigned_redirect(parts, own_rows, monkeypatch, internal):
     asked = []
 
-    def locate(file: object, *, inline: bool) -> PresignedUrl:
+    def locate(file: object, *, inline: bool, until: object) -> PresignedUrl:
         asked.append(inline)
         return PresignedUrl("https://s3.example/bucket/key?X-Amz-Signature=abc&x=%20y", internal)
 
