@@ -26,7 +26,7 @@ $(STAMP): requirements-dev.lock setup.cfg pyproject.toml
 	@touch $@
 
 demo: $(STAMP) ## Start everything, download a film from a stand-in, show the file
-	$(BIN)/python -m tests.demo
+	$(BIN)/python -m tests.demo demo-output
 
 test: $(STAMP) ## Run every test on real servers
 	$(BIN)/python -m pytest $(RUN_IN_PARALLEL)

@@ -15,19 +15,18 @@ from pathlib import Path
 import av
 
 COMMAND = [sys.executable, "-c", "from downloader.cli import main; main()"]
-SAVED = Path("demo-output")
 START_SECONDS = 120
 
 
-def main() -> int:
-    """Run the demo; 0 when a playable file stands at its end."""
+def main(saved: Path) -> int:
+    """Run the demo, emptying ``saved`` and saving there; 0 when a playable file stands at its end."""
     folder = Path(tempfile.mkdtemp(prefix="downloader-demo-"))
     try:
         with standin(folder) as found:
             print(f"A stand-in for TypeType-Server offers {found['source']}")
             port = free_port()
             with service(folder, found["base"], port):
-                file = get(found["source"], f"http://127.0.0.1:{port}")
+                file = get(found["source"], f"http://127.0.0.1:{port}", saved)
         describe(file)
     except subprocess.CalledProcessError as error:
         print(f"demo: {error}", file=sys.stderr)
@@ -81,10 +80,11 @@ def service(folder: Path, base: str, port: int) -> Iterator[None]:
     print("The service has ended.")
 
 
-def get(source: str, server: str) -> Path:
+def get(source: str, server: str, saved: Path) -> Path:
     """Download ``source`` with the command; the file."""
-    SAVED.mkdir(exist_ok=True)
-    command = [*COMMAND, "get", "--server", server, "--output", str(SAVED), source]
+    shutil.rmtree(saved, ignore_errors=True)
+    saved.mkdir()
+    command = [*COMMAND, "get", "--server", server, "--output", str(saved), source]
     print(f"downloader get {source}", flush=True)
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return Path(done.stdout.strip()).absolute()
@@ -112,4 +112,4 @@ def free_port() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Path(sys.argv[1])))
