@@ -50,11 +50,11 @@ class HostBudget:
                 del self._hosts[host]
 
     def blame(self, host: str, now: float) -> None:
-        """The host complained: halve what it gets, at most once a second."""
+        """The host complained: it gets one connection less than it has now."""
         with self._lock:
             found = self._hosts.get(host)
-            if found is not None and now - found.blamed_at > 1.0:
-                found.limit = max(1.0, min(found.limit, found.users.total() or 1) / 2)
+            if found is not None:
+                found.limit = max(1.0, min(found.limit, found.users.total()))
                 found.blamed_at = now
 
     def limit(self, host: str) -> int:

@@ -4,7 +4,7 @@ import errno
 import os
 from typing import Protocol
 
-from downloader.errors import DownloadError, MediaTooLarge
+from downloader.errors import DownloadError, MediaTooLarge, UpstreamChanged
 from downloader.fetch.http import Head
 from downloader.fetch.limits import Patience
 from downloader.fetch.route import Request
@@ -31,7 +31,7 @@ class Chunk:
     """
 
     __slots__ = (
-        "asked", "at", "end", "failures", "fd", "first", "headed", "headers", "link", "marked", "owner", "owns", "pace",
+        "asked", "at", "end", "failures", "fd", "first", "headed", "headers", "link", "marked", "overlap", "owner", "owns", "pace",
         "patience", "request", "sampled", "sampled_at", "skip", "start", "started", "thief", "unbounded", "victim",
     )  # fmt: skip
 
@@ -60,12 +60,18 @@ class Chunk:
         self.failures = failures
         self.link = link
         self.skip = 0
+        self.overlap = 0
         self.owns = True
         self.headed = False
         self.unbounded = False  # the body's end is not known: reaching ``end`` is too much
         self.victim: Chunk | None = None
         self.thief: Chunk | None = None
         self.pace: float | None = None  # bytes per second, lately
+
+    def start_late(self, overlap: int) -> None:
+        """The first ``overlap`` bytes are on disk from an earlier attempt: compare them instead of writing them."""
+        self.skip = self.overlap = overlap
+        self.at = self.marked = self.first = self.sampled = self.start + overlap
 
     def head(self, head: Head) -> None:
         """See Exchange."""
@@ -95,6 +101,8 @@ class Chunk:
 
     def _edge(self, data: bytes) -> int | None:
         dropped = min(self.skip, len(data))
+        if self.overlap and data[:dropped] != os.pread(self.fd, dropped, self.at - self.skip):
+            raise UpstreamChanged(f"The media at {self.request.host} changed since its download began.")
         self.skip -= dropped
         wanted = data[dropped : dropped + max(0, self.end - self.at)]
         if wanted and _pwrite(self.fd, wanted, self.at) != len(wanted):

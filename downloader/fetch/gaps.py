@@ -11,12 +11,16 @@ UNKNOWN = 1 << 60
 
 @dataclass(slots=True)
 class Gap:
-    """``[start, end)``, tried ``failures`` times in a row without progress, not to be tried before ``not_before``."""
+    """``[start, end)``, tried ``failures`` times in a row without progress, not to be tried before ``not_before``.
+
+    ``overlap`` bytes before it are on disk and are to be asked for as well, to compare them.
+    """
 
     start: int
     end: int
     failures: int = 0
     not_before: float = 0.0
+    overlap: int = 0
 
 
 class Gaps:
@@ -26,9 +30,13 @@ class Gaps:
         self._gaps = [Gap(start, end) for start, end in pairs]
 
     @classmethod
-    def of(cls, done: Ranges, size: int | None) -> "Gaps":
-        """Everything that ``done`` lacks of a file of ``size`` bytes (None: unknown)."""
-        return cls(done.gaps(UNKNOWN if size is None else size))
+    def of(cls, done: Ranges, size: int | None, *, overlap: int = 0) -> "Gaps":
+        """Everything that ``done`` lacks of a file of ``size`` bytes (None: unknown), overlapping what is there."""
+        gaps = cls(done.gaps(UNKNOWN if size is None else size))
+        there = {end: min(overlap, end - start) for start, end in done}
+        for gap in gaps._gaps:
+            gap.overlap = there.get(gap.start, 0)
+        return gaps
 
     def __bool__(self) -> bool:
         return bool(self._gaps)
@@ -44,8 +52,9 @@ class Gaps:
             if gap.not_before <= now:
                 if gap.end - gap.start <= size:
                     return self._gaps.pop(index)
-                taken = Gap(gap.start, gap.start + size, gap.failures)
+                taken = Gap(gap.start, gap.start + size, gap.failures, overlap=gap.overlap)
                 gap.start += size
+                gap.overlap = 0
                 return taken
         return None
 

@@ -31,6 +31,7 @@ from downloader.fetch.trackfile import TrackFile
 from downloader.fetch.transfer import utc_now
 from downloader.handoff import FetchedTrack, Track
 
+_OVERLAP = 16 << 10  # bytes before a gap that are compared where no validator vouches for an earlier attempt's bytes
 _PROGRESS = 1024  # bytes that count as progress and reset a range's failures; of a short range, half of it
 
 
@@ -142,7 +143,8 @@ class RangedTrack:
         self._query = not self._plain
         # Declared sizes may be wrong: only in query mode, which names none, are they all there is to begin with.
         self._pinned = self._querying
-        self._gaps = Gaps.of(self._file.done, self._size if self._size is not None else None)
+        overlap = 0 if self._file.identity.verifiable else _OVERLAP
+        self._gaps = Gaps.of(self._file.done, self._size, overlap=overlap)
         if not self._pinned and self._size is not None and not self._gaps:
             self._pinned = True
 
@@ -159,11 +161,11 @@ class RangedTrack:
         headers: tuple[str, ...] = ()
         if self._querying:
             mark = "&" if "?" in request.url else "?"
-            request = replace(request, url=f"{request.url}{mark}range={gap.start}-{gap.end - 1}")
+            request = replace(request, url=f"{request.url}{mark}range={gap.start - gap.overlap}-{gap.end - 1}")
         else:
             request = replace(request, mode="header")
             headers = self._range_headers(gap)
-        span = (gap.start, min(gap.end, UNKNOWN))
+        span = (gap.start - gap.overlap, gap.end)
         chunk = Chunk(
             self,
             request,
@@ -175,6 +177,8 @@ class RangedTrack:
             failures=gap.failures,
             link=self._links.number,
         )
+        if gap.overlap:
+            chunk.start_late(gap.overlap)
         self._active.add(chunk)
         return chunk
 
@@ -182,7 +186,7 @@ class RangedTrack:
         if self._plain and gap.start == 0:
             return ()
         last = "" if gap.end == UNKNOWN else str(gap.end - 1)
-        headers = (f"Range: bytes={gap.start}-{last}",)
+        headers = (f"Range: bytes={gap.start - gap.overlap}-{last}",)
         strong = self._file.identity.strong
         return (*headers, f"If-Range: {strong}") if strong and self._if_range else headers
 
@@ -348,7 +352,9 @@ class RangedTrack:
         if isinstance(error, HostBusy):
             self._context.budget.blame(chunk.request.host, now)
         progress = chunk.at - chunk.first >= min(_PROGRESS, max(1, (chunk.end - chunk.first) // 2))
-        failures = 0 if progress else chunk.failures + 1
+        # A host that serves others of ours at the same time complains about their number, not about this range.
+        bearable = isinstance(error, HostBusy) and bool(self._active)
+        failures = 0 if progress else chunk.failures + (not bearable)
         pause = self._context.backoff(max(1, failures))
         if error.retry_after is not None:
             pause = max(pause, min(error.retry_after, self._context.limits.retry_after_cap))
@@ -403,7 +409,7 @@ class RangedTrack:
             end = UNKNOWN if self._size is None else self._size
         elif self._size is not None:
             end = min(end, self._size)
-        self._gaps.put(Gap(chunk.at, end, failures, now + pause))
+        self._gaps.put(Gap(chunk.at, end, failures, now + pause, chunk.overlap if chunk.at == chunk.first else 0))
 
     def _hand_over(self, victim: Chunk) -> None:
         """A chunk failed while a thief was on its way: the thief owns the rest from now on."""

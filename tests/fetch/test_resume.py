@@ -1,0 +1,245 @@
+"""Attempts that end in the middle, and those that take up what they left."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from downloader.errors import Cancelled, DownloadError, LeaseLost, TimedOut
+from tests.fetch.conftest import Bench, in_thread, video
+from tests.origin import Call, Origin, faults, media_bytes
+from tests.waiting import until
+
+SIZE = 6_000_001
+DATA = media_bytes(SIZE)
+
+
+class Stop:
+    """Ends a job from outside."""
+
+    def __init__(self, error: DownloadError | None = None) -> None:
+        self.error = error or Cancelled("The job was cancelled.")
+        self.set = threading.Event()
+
+    def check(self) -> None:
+        if self.set.is_set():
+            raise self.error
+
+
+def fetch_half(origin: Origin, bench: Bench, url: str) -> None:
+    """An attempt that ends when a good part of the track is on disk."""
+    stop = Stop(LeaseLost("The lease is lost."))
+
+    def progress(done: int, _total: int) -> None:
+        if done >= SIZE // 2:
+            stop.set.set()
+
+    with pytest.raises(LeaseLost):
+        bench.fetch(video(url), check=stop.check, progress=progress)
+
+
+@pytest.fixture
+def slow(origin: Origin) -> str:
+    return origin.add("/v.mp4", DATA, etag='"one"', rate=2_000_000)
+
+
+def test_a_later_attempt_moves_only_what_is_missing(origin: Origin, bench: Bench, slow: str) -> None:
+    fetch_half(origin, bench, slow)
+    bench.epoch = 2
+    fetched = bench.fetch(video(slow))
+    assert bench.bytes_of(fetched) == DATA
+    assert 0 < fetched.bytes_moved <= SIZE * 0.55
+    assert len(bench.left()) == 2
+
+
+def test_a_finished_track_moves_nothing(origin: Origin, bench: Bench) -> None:
+    url = origin.add("/v.mp4", DATA)
+    bench.fetch(video(url))
+    bench.epoch, asked = 2, origin.count()
+    fetched = bench.fetch(video(url))
+    assert (fetched.bytes_moved, origin.count()) == (0, asked)
+    assert bench.bytes_of(fetched) == DATA
+
+
+@pytest.mark.parametrize("validator", ["etag", "last_modified", "size"])
+def test_an_object_that_changed_in_between_is_started_anew(
+    origin: Origin, bench: Bench, slow: str, validator: str
+) -> None:
+    resource = origin.resource("/v.mp4")
+    resource.last_modified = "Mon, 01 Jan 2024 00:00:00 GMT"
+    if validator != "etag":
+        resource.etag = None
+    fetch_half(origin, bench, slow)
+    resource.body = media_bytes(SIZE + (validator == "size"), 77)
+    resource.rate = None
+    if validator == "etag":
+        resource.etag = '"two"'
+    if validator == "last_modified":
+        resource.last_modified = "Tue, 02 Jan 2024 00:00:00 GMT"
+    bench.epoch = 2
+    fetched = bench.fetch(video(slow))
+    assert bench.bytes_of(fetched) == resource.body
+    assert len(bench.left()) == 2
+
+
+def test_without_validator_the_seams_are_compared(origin: Origin, bench: Bench, slow: str) -> None:
+    resource = origin.resource("/v.mp4")
+    resource.etag = None
+    fetch_half(origin, bench, slow)
+    resource.body, resource.rate = media_bytes(SIZE, 77), None
+    bench.epoch = 2
+    assert bench.bytes_of(bench.fetch(video(slow))) == resource.body
+
+
+def test_without_validator_an_equal_object_goes_on(origin: Origin, bench: Bench, slow: str) -> None:
+    origin.resource("/v.mp4").etag = None
+    fetch_half(origin, bench, slow)
+    bench.epoch = 2
+    fetched = bench.fetch(video(slow))
+    assert bench.bytes_of(fetched) == DATA
+    assert fetched.bytes_moved <= SIZE * 0.55
+
+
+def test_a_paused_writer_keeps_its_files_to_itself(origin: Origin, bench: Bench, slow: str) -> None:
+    fetch_half(origin, bench, slow)
+    (journal,) = (bench.work / "fetch").glob("*.journal")
+    stale = os.open(journal, os.O_RDWR)
+    data = os.open(journal.with_suffix(".media"), os.O_RDWR)
+    fcntl.flock(stale, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        bench.epoch = 2
+        origin.resource("/v.mp4").rate = None
+        fetched = bench.fetch(video(slow))
+        os.pwrite(data, b"late" * 1000, 1000)  # the paused process wakes and writes
+        assert fetched.tracks[0].path == "fetch/video.2-0.media"
+        assert fetched.bytes_moved == SIZE
+        assert bench.bytes_of(fetched) == DATA
+    finally:
+        os.close(stale)
+        os.close(data)
+
+
+def test_an_old_attempt_never_touches_a_newer_ones_files(origin: Origin, bench: Bench, slow: str) -> None:
+    bench.epoch = 3
+    fetch_half(origin, bench, slow)
+    before = bench.left()
+    bench.epoch = 2
+    origin.resource("/v.mp4").rate = None
+    fetched = bench.fetch(video(slow))
+    assert fetched.bytes_moved == SIZE
+    assert set(before) < set(bench.left())
+    bench.epoch = 4
+    again = bench.fetch(video(slow))
+    assert bench.bytes_of(again) == DATA
+    assert again.bytes_moved < SIZE
+
+
+@pytest.mark.parametrize("damage", ["torn", "empty", "rubbish", "short data", "no data"])
+def test_a_damaged_journal_costs_bytes_never_correctness(origin: Origin, bench: Bench, slow: str, damage: str) -> None:
+    fetch_half(origin, bench, slow)
+    (journal,) = (bench.work / "fetch").glob("*.journal")
+    media = journal.with_suffix(".media")
+    raw = bytearray(journal.read_bytes())
+    match damage:
+        case "torn":
+            raw[80:120] = bytes(40)
+            journal.write_bytes(raw)
+        case "empty":
+            journal.write_bytes(b"")
+        case "rubbish":
+            journal.write_bytes(os.urandom(len(raw)))
+        case "short data":
+            os.truncate(media, 1000)
+        case _:
+            media.unlink()
+    bench.epoch = 2
+    origin.resource("/v.mp4").rate = None
+    assert bench.bytes_of(bench.fetch(video(slow))) == DATA
+    assert len(bench.left()) == 2
+
+
+CHILD = """
+import sys, time
+from ipaddress import ip_network
+from pathlib import Path
+from downloader.config import Settings
+from downloader.fetch.engine import Engine
+from downloader.fetch.task import Task
+from downloader.handoff import Track
+work, url = Path(sys.argv[1]), sys.argv[2]
+settings = Settings(data_dir=work, media_allow_networks=(ip_network("127.0.0.0/8"),), typetype_api_base="http://127.0.0.1:1")
+track = Track(key="video", kind="video", transport="ranges", url=url)
+print("ready", flush=True)
+Engine(settings).fetch([track], Task(work=work, epoch=1, check=lambda: None, progress=lambda done, total: None))
+"""
+
+
+def test_a_process_killed_at_ninety_percent(origin: Origin, bench: Bench) -> None:
+    size = 20_000_000
+    data = media_bytes(size)
+    url = origin.add("/v.mp4", data, etag='"one"', rate=1_500_000)
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(bench.work), url], cwd=Path(__file__).parents[2])
+    try:
+        until(lambda: origin.moved >= size * 0.9, 30)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    origin.resource("/v.mp4").rate = None
+    bench.epoch = 2
+    fetched = bench.fetch(video(url))
+    assert bench.bytes_of(fetched) == data
+    assert fetched.bytes_moved <= size * 0.12 + 1_000_000  # what was in the sockets on top
+
+
+@pytest.mark.parametrize("kind", ["mid-body", "no head", "connecting", "backing off"])
+def test_cancel_ends_every_socket_within_a_second(origin: Origin, bench: Bench, kind: str) -> None:
+    def hang(call: Call) -> None:
+        if kind == "mid-body":
+            faults.stalled(call)
+        elif kind == "no head":
+            call.wait(60)
+        else:
+            call.status(503, "Retry-After: 60")
+
+    bench.limits = type(bench.limits)()  # as patient as in production
+    url = origin.add("/v.mp4", DATA, script=hang)
+    if kind == "connecting":
+        url = "http://127.0.0.1:9/"
+    stop = Stop()
+    thread, found = in_thread(lambda: bench.fetch(video(url), check=stop.check, deadline=None))
+    until(lambda: origin.count() or kind == "connecting")
+    began = time.monotonic()
+    stop.set.set()
+    thread.join(5)
+    assert time.monotonic() - began < 1.0
+    assert isinstance(found[0], Cancelled)
+    if kind in ("mid-body", "no head"):
+        until(lambda: origin.closing.is_set() or origin.count() >= 1)
+
+
+def test_the_jobs_time_is_limited(origin: Origin, bench: Bench) -> None:
+    url = origin.add("/v.mp4", DATA, rate=100_000)
+    with pytest.raises(TimedOut):
+        bench.fetch(video(url), deadline=time.monotonic() + 0.3)
+
+
+def test_a_full_disk_is_said_clearly(origin: Origin, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+    from downloader.errors import InsufficientStorage
+
+    url = origin.add("/v.mp4", DATA)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        with pytest.raises(InsufficientStorage):
+            bench.fetch(video(url))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert bench.left() == []
