@@ -1,4 +1,4 @@
-"""The first stage: asks TypeType-Server what a source offers, chooses, and sets disk aside."""
+"""The first stage: asks TypeType-Server what a source offers, and chooses."""
 
 from downloader.clock import SystemClock
 from downloader.config import Settings
@@ -16,9 +16,9 @@ class ResolveStage:
         self._client = Client(settings.typetype_api_base, SystemClock())
 
     def run(self, step: StepContext) -> StepResult:
-        """See Stage: the outputs are a Plan; disk for it is reserved.
+        """See Stage: the outputs are a Plan. The disk for it is reserved when its fetch starts.
 
-        Raises ExtractionFailed, UpstreamUnavailable, NoStream, MediaTooLarge, NoRoomYet or InsufficientStorage.
+        Raises ExtractionFailed, UpstreamUnavailable, NoStream or MediaTooLarge.
         """
         job = step.job
         offer = self._client.streams(
@@ -29,7 +29,6 @@ class ResolveStage:
         limit = step.settings.media_max_bytes
         if size is not None and size > limit:
             raise MediaTooLarge(f"The media has {size} bytes; at most {limit} are allowed.")
-        step.reserve(plan.reserve_bytes)
         return StepResult(
             outputs=plan,
             title=plan.title,

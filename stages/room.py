@@ -2,7 +2,7 @@
 
 from downloader import disk
 from downloader.config import Settings
-from downloader.errors import InsufficientStorage, NoRoomYet
+from downloader.errors import InsufficientStorage, LeaseLost, NoRoomYet
 from downloader.store import Store
 
 
@@ -16,7 +16,8 @@ class Room:
     def reserve(self, job_id: str, size: int) -> None:
         """Set ``size`` bytes aside, in place of what the job held.
 
-        Raises InsufficientStorage when it cannot fit even alone, NoRoomYet when it will once others are done.
+        Raises InsufficientStorage when it cannot fit even alone, NoRoomYet when it will once others are done,
+        LeaseLost when the job has ended meanwhile.
         """
         folder = self._settings.data_dir
         space = disk.free(folder)
@@ -24,7 +25,10 @@ class Room:
         made, others = self._store.reserve(job_id, disk.volume_id(folder), size, space.free, minimum)
         if made:
             return
-        if others and space.free - minimum >= size:
+        left = space.free - minimum
+        if left - others >= size:
+            raise LeaseLost("The job was ended elsewhere.")
+        if left >= size:
             raise NoRoomYet(f"Waiting for disk: {size} bytes needed, other jobs hold {others} of {space.free} free.")
         raise InsufficientStorage(
             f"Not enough disk: {size} bytes are needed and {space.free} are free, of which {minimum} must stay so.",

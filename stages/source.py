@@ -24,6 +24,13 @@ class Source:
         self._stage = stage
         self._stop = stop
 
+    def put_back(self, delivery: Delivery) -> None:
+        """Give an entry that was read but not looked at to another process; never raises."""
+        try:
+            self._broker.settle(delivery, add=[delivery.entry])
+        except BrokerUnavailable as error:
+            log.info("entry_not_put_back", job=delivery.entry.job_id, error=error.message)
+
     def next(self, consumer: str) -> Delivery | None:
         """The next entry, or None when none came for a while. Blocks for about two seconds; never raises."""
         try:

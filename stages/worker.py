@@ -101,6 +101,10 @@ def _slot(runner: Runner, source: Source, consumer: str, stop: threading.Event) 
         delivery = source.next(consumer)
         if delivery is None:
             continue
+        if stop.is_set():
+            # Came while this process was told to end: for another one.
+            source.put_back(delivery)
+            return
         try:
             runner.run(delivery, consumer)
         except Exception:

@@ -97,8 +97,11 @@ class Service:
     def data(self) -> Path:
         return self.folder / "data"
 
-    def __enter__(self) -> Self:
+    def migrate(self) -> None:
         store.migrate(self.database_url)
+
+    def __enter__(self) -> Self:
+        self.migrate()
         try:
             for role in self._roles:
                 self.start(*role)
@@ -139,6 +142,13 @@ class Service:
         """Whether every check is well, all stages' workers included."""
         try:
             return self._http.request("GET", f"{self.url}/health/deep").status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
+
+    def answers(self) -> bool:
+        """Whether web is there at all."""
+        try:
+            return self._http.request("GET", f"{self.url}/health").status == 200
         except urllib3.exceptions.HTTPError:
             return False
 

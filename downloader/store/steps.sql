@@ -60,7 +60,8 @@ WITH step AS (
            sealed_authorization = CASE WHEN ended THEN NULL ELSE j.sealed_authorization END,
            progress_percent = CASE WHEN ended THEN 100 ELSE greatest(j.progress_percent, %(percent)s) END,
            total_bytes = coalesce(%(total_bytes)s, j.total_bytes),
-           downloaded_bytes = coalesce(%(total_bytes)s, j.downloaded_bytes),
+           downloaded_bytes = CASE WHEN %(timing)s = 'download_ms' THEN coalesce(%(total_bytes)s, j.downloaded_bytes)
+                                   ELSE j.downloaded_bytes END,
            title = coalesce(%(title)s, j.title),
            duration_ms = coalesce(%(duration_ms)s, j.duration_ms),
            resolved = coalesce(%(resolved)s::jsonb, j.resolved),

@@ -2,6 +2,7 @@
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import av
 import pytest
@@ -21,7 +22,7 @@ def test_a_posted_job_becomes_a_playable_file(service, standin):
     answer = service.request("GET", f"/jobs/{job_id}/artifact")
     assert answer.status == 200
     with av.open(io.BytesIO(answer.data)) as media:
-        assert {stream.type for stream in media.streams} == {"video", "audio"}
+        assert {stream.type for stream in media.streams} >= {"video", "audio"}
         assert media.duration / av.time_base == pytest.approx(60, abs=0.5)
         assert sum(1 for _ in media.decode(video=0)) > 500
     assert not (service.data / "jobs" / job_id).exists()
@@ -100,13 +101,39 @@ def test_authorization_reaches_typetype_server_and_nobody_else(service, standin)
     assert (service.data / "secret.key").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_cancel_while_resolving_ends_the_job_at_once(service, standin):
-    job_id = service.post(standin.source("slow"))
-    until(lambda: service.job(job_id)["status"] == "running")
+@pytest.mark.parametrize(("source", "stage"), [("slow", "extract"), ("stalled", "download")])
+def test_a_cancel_stops_the_network_within_a_second(service, standin, source, stage):
+    job_id = service.post(standin.source(source))
+    until(lambda: service.job(job_id)["stage"] == stage)
     answer = service.request("POST", f"/jobs/{job_id}/cancel")
     assert (answer.status, answer.json()["status"]) == (202, "cancelled")
     job = service.job(job_id)
-    assert (job["status"], job["errorCode"]) == ("failed", "cancelled")
+    assert (job["status"], job["stage"], job["errorCode"]) == ("failed", stage, "cancelled")
     again = service.request("POST", f"/jobs/{job_id}/cancel")
     assert (again.status, again.json()["errorCode"]) == (409, "not_cancellable")
+    (line,) = until(
+        lambda: [line for line in service.logs() if line.get("job") == job_id and line.get("end") == "cancelled"]
+    )
+    assert finished(line) - parsed(job["finishedAt"]) < 1.0
     until(lambda: not (service.data / "jobs" / job_id).exists(), 3)
+
+
+def test_one_log_line_a_step_with_job_epoch_bytes_and_durations(service, standin):
+    job_id = service.post(standin.source("short", logged=1))
+    service.ended(job_id)
+    lines = until(
+        lambda: (
+            len(found := [x for x in service.logs() if x.get("job") == job_id and x["event"] == "step"]) == 4 and found
+        )
+    )
+    assert [line["step"] for line in lines] == ["resolve", "fetch", "mux", "publish"]
+    assert all({"epoch", "waited_ms", "took_ms", "end"} <= set(line) for line in lines)
+    assert all(line["bytes"] > 0 for line in lines[1:])
+
+
+def finished(line):
+    return parsed(line["timestamp"])
+
+
+def parsed(text):
+    return datetime.fromisoformat(text).timestamp()

@@ -28,7 +28,7 @@ _TYPES = {
 LINK_USES = 2
 _SLOW_SECONDS = 3600.0
 _KEPT_IN_MEMORY = 4 << 20  # bytes; bigger files go out by sendfile
-_ALIASES = {"flaky": "short", "expiring": "demo"}
+_ALIASES = {"flaky": "short", "expiring": "demo", "stalled": "short"}
 _REASONS = {200: "OK", 206: "Partial Content", 304: "Not Modified", 404: "Not Found", 503: "Service Unavailable"}
 
 
@@ -75,7 +75,8 @@ class StandIn:
     """The server. ``with StandIn(folder) as standin`` runs it in a thread; ``standin.base`` is its URL.
 
     ``requests`` holds the (method, target, headers) of every request while ``record`` is true. ``v=flaky`` answers
-    503 as many times as ``flaky_times`` says; ``v=slow`` never answers; each link of ``v=expiring`` serves
+    503 as many times as ``flaky_times`` says; ``v=slow`` never answers, the media of ``v=stalled``
+    never come; each link of ``v=expiring`` serves
     ``LINK_USES`` requests and then 403, also through the proxy.
     """
 
@@ -189,6 +190,7 @@ class StandIn:
             ("/proxy", self._proxy),
             ("/refused/", _refused),
             ("/expiring/", self._expiring),
+            ("/stalled/", self._stalled),
             ("/subtitles/", _subtitles),
             ("/sabr/download/", self._sabr),
             ("/hls/", self._hls),
@@ -210,6 +212,8 @@ class StandIn:
             self.flaky_times -= name == "flaky"
             return _error(503, "Come back later.")
         body = await asyncio.to_thread(self._offers.body, _ALIASES.get(name, name), self.base)
+        if body and name == "stalled":
+            body = body.replace(b"/media/", b"/stalled/")
         if body and name == "expiring":
             self._links += 1
             body = body.replace(b"/media/", b"/expiring/%d/" % self._links)
@@ -221,6 +225,10 @@ class StandIn:
             request = Request(request.method, path, request.headers)
             return await self._expiring(path.rpartition("/")[2], request)
         return await self._file(path.rpartition("/")[2], request)
+
+    async def _stalled(self, name: str, request: Request) -> Response:
+        await asyncio.sleep(_SLOW_SECONDS)
+        return await self._file(name, request)
 
     async def _expiring(self, name: str, request: Request) -> Response:
         self._uses[request.path] += 1
