@@ -17,13 +17,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(argv)
     try:
-        settings = config.load()
+        settings = _complete(config.load())
     except config.ConfigError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - nothing to log with yet
         return 2
     logs.configure(settings)
     serve(settings, given.bind, given.lifeline_fd)
     return 0
+
+
+def _complete(settings: config.Settings) -> config.Settings:
+    """``settings``; raises ConfigError when they do not say where Postgres and Redis are."""
+    missing = [
+        name
+        for name, value in (("DATABASE_URL", settings.database_location), ("REDIS_URL", settings.redis_location))
+        if not value
+    ]
+    if missing:
+        raise config.ConfigError("; ".join(f"{name} must be set" for name in missing))
+    return settings
 
 
 if __name__ == "__main__":

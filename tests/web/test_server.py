@@ -205,13 +205,29 @@ def test_the_access_log_holds_no_query(serve, own_rows):
     }
 
 
-def test_a_wrong_configuration_is_said_and_ends_the_start(environ):
-    ended = subprocess.run(
-        [sys.executable, "-m", "web"],
-        env=environ | {"WEB_WORKERS": "many"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"WEB_WORKERS": "many"}, "WEB_WORKERS takes"),
+        ({"DATABASE_URL": "", "REDIS_URL": ""}, "DATABASE_URL must be set; REDIS_URL must be set"),
+    ],
+)
+def test_a_wrong_configuration_is_said_and_ends_the_start(changes, said):
+    good = {"DATABASE_URL": "postgresql://x@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    command = [sys.executable, "-m", "web"]
+    ended = subprocess.run(command, env=good | changes, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert "WEB_WORKERS takes" in ended.stderr
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_start_that_cannot_succeed_ends(tmp_path):
+    (tmp_path / "data").write_bytes(b"not a folder")
+    environ = {
+        "DATABASE_URL": "postgresql://x@127.0.0.1:1/none",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        "DATA_DIR": str(tmp_path / "data"),
+    }
+    command = [sys.executable, "-m", "web", "--bind", "127.0.0.1:0"]
+    ended = subprocess.run(command, env=environ, capture_output=True, check=False, timeout=PATIENCE)
+    assert ended.returncode == 3
