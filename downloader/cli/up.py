@@ -57,6 +57,8 @@ def up() -> None:
         status = _run(settings)
     except (setting.Refused, ServerFailed, StoreUnavailable) as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or settings.data_dir}: {error.strerror}.") from error
     sys.exit(status)
 
 

@@ -104,6 +104,14 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     assert str(tmp_path / "file") in done.stderr
 
 
+def test_a_private_folder_that_cannot_be_used_is_said(tmp_path):
+    (tmp_path / "private").write_text("")
+    done = run("up", env=environment(tmp_path))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert str(tmp_path / "private") in done.stderr
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="root runs the servers as another user")
 def test_root_lends_the_servers_another_user(tmp_path):
     with up(environment(tmp_path)):
