@@ -1,6 +1,8 @@
 """The commands against a whole, running service."""
 
 import json
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -112,3 +114,45 @@ def test_sweep_dry_run_removes_nothing(env):
     done = run("sweep", "--dry-run", env=env)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Would remove")
+
+
+def test_get_shows_a_bar_on_a_terminal(env, source, tmp_path):
+    ours, theirs = pty.openpty()
+    shown = b""
+    try:
+        with subprocess.Popen(
+            [*DOWNLOADER, "get", source],
+            env={**env, "TERM": "xterm"},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+        ) as getting:
+            os.close(theirs)
+            while piece := read(ours):
+                shown += piece
+            saved = getting.stdout.read().decode().strip()
+        assert getting.returncode == 0
+    finally:
+        os.close(ours)
+    assert (tmp_path / saved).is_file()
+    assert "━".encode() in shown
+    assert b"saving" in shown
+
+
+def read(terminal: int) -> bytes:
+    """What comes from the terminal; empty when its other side is closed (Linux says EIO then)."""
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        return b""
+
+
+def test_tables_are_drawn_on_a_terminal(env):
+    ours, theirs = pty.openpty()
+    try:
+        done = subprocess.run([*DOWNLOADER, "jobs", "list"], env={**env, "TERM": "xterm"}, stdout=theirs, check=False)
+        os.close(theirs)
+        assert b"status" in read(ours)
+        assert done.returncode == 0
+    finally:
+        os.close(ours)
