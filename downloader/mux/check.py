@@ -8,12 +8,22 @@ from downloader.errors import MediaInvalid
 from downloader.mux.formats import Container
 from downloader.mux.inputs import picture_of, sound_of
 
+_ABSURD = 60.0  # seconds beyond twice the length that was promised
 _DEMUXER = {"mp4": "mov", "webm": "matroska", "opus": "ogg"}
 
 
 def tolerance(seconds: float) -> float:
     """How far a length may be off: a second or a hundredth, whichever is more."""
     return max(1.0, seconds / 100)
+
+
+def compared(seconds: float, promised: float) -> tuple[str, ...]:
+    """A warning when the length is not what the source promised (0: nothing); MediaInvalid when it is absurd."""
+    if not promised or abs(seconds - promised) <= tolerance(promised):
+        return ()
+    if seconds > 2 * promised + _ABSURD:
+        raise MediaInvalid(f"The media is {seconds:.0f} s long instead of {promised:.0f} s.")
+    return (f"The file is {seconds:.0f} s long; the source says {promised:.0f} s.",)
 
 
 def checked(path: Path, container: Container, *, picture: bool, sound: bool, seconds: float) -> float:

@@ -47,18 +47,20 @@ def _written(task: Task, cutting: _Cutting, *, in_front: bool) -> Outcome:
         with sink.created(task.path, container, media, options) as output:
             copied = [_lane(source, output, container, cutting) for source in found]
             subtitles, first = extras.attach(output, container, task.along, timeline, declared or media.duration_s)
+            write = sink.writer(output)
             for packet in first:
-                output.mux_one(packet)
-            lanes.copy([*copied, *subtitles], output.mux_one, lambda done: task.advance(min(done, total), total))
+                write(packet)
+            lanes.copy([*copied, *subtitles], write, lambda done: task.advance(min(done, total), total))
     strands = [strand for lane in copied for strand in lane.strands.values()]
     if any(not strand.count for strand in strands):
         raise MediaInvalid("A track holds no media at all.")
     written = max(strand.end for strand in strands) - min(0.0, *(strand.start for strand in strands))
-    if declared and written < total - check.tolerance(total):
+    if written < total - check.tolerance(total) and declared and not any(source.jumps for source in found):
         raise MediaInvalid(f"The media ends after {written:.1f} s of {total:.1f} s.")
     holds = {"picture": picture is not None, "sound": sound is not None}
     seconds = check.checked(task.path, container, **holds, seconds=written)
-    warnings = (*_said(wanted, container), *cutting.warnings)
+    odd = check.compared(seconds, timeline.length(media.duration_s))
+    warnings = (*_said(wanted, container), *cutting.warnings, *odd)
     return Outcome(container, seconds, picture is not None, timeline, warnings)
 
 

@@ -2,7 +2,7 @@
 
 import errno
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,25 @@ def created(path: Path, container: Container, media: Media, options: dict[str, s
     except av.error.FFmpegError as error:
         if "moov_size" in (options or {}) and error.errno == errno.EINVAL:
             raise IndexTooLong from error
-        raise
+        raise _of_the_disk(error) from error
+
+
+def writer(output: Any) -> Callable[[Any], None]:
+    """What writes packets to ``output``; a failing disk is told apart from input that cannot be read."""
+    mux = output.mux_one
+
+    def write(packet: Any) -> None:
+        try:
+            mux(packet)
+        except av.error.FFmpegError as error:
+            raise _of_the_disk(error) from error
+
+    return write
+
+
+def _of_the_disk(error: Exception) -> Exception:
+    """FFmpeg says EIO of damaged input as well: of output it is the system's own."""
+    return OSError(errno.EIO, "write failed") if getattr(error, "errno", None) == errno.EIO else error
 
 
 def add_copy(output: Any, stream: Any, container: Container) -> Any:

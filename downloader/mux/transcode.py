@@ -62,6 +62,8 @@ def transcode(task: Task) -> Outcome:
     with gathered(task.work, task.tracks, picture=False) as found:
         source = found[0]
         same = codec_of(source.sound) == media.audio_codec and not media.bitrate
+        if not source.sound.codec_context.sample_rate:
+            raise MediaInvalid("The sound has no sample rate.")
         if not same:
             return _converted(task, source, container, encoder)
     return remux(task)
@@ -76,23 +78,27 @@ def _converted(task: Task, source: Source, container: Container, encoder: Encode
     with sink.created(path, container, media, options) as output:
         stream = _stream(output, encoder, source.sound.codec_context, media)
         subtitles, first = extras.attach(output, container, task.along, timeline, declared)
+        write = sink.writer(output)
         for packet in first:
-            output.mux_one(packet)
-        copy(subtitles, output.mux_one, lambda _: None)
+            write(packet)
+        copy(subtitles, write, lambda _: None)
         samples, rate = 0, source.sound.codec_context.sample_rate
         for frame in _frames(source, timeline):
             frame.pts, frame.time_base = samples, Fraction(1, frame.sample_rate)
             samples += frame.samples
-            output.mux(stream.encode(frame))
+            for packet in stream.encode(frame):
+                write(packet)
             task.advance(min(samples / rate, total), total)
-        output.mux(stream.encode(None))
-    seconds = samples / rate
+        for packet in stream.encode(None):
+            write(packet)
     if not samples:
         raise MediaInvalid("The sound cannot be decoded.")
-    if source.seconds and seconds < total - check.tolerance(total):
+    seconds = samples / rate
+    if source.seconds and not source.jumps and seconds < total - check.tolerance(total):
         raise MediaInvalid(f"The sound ends after {seconds:.1f} s of {total:.1f} s.")
     found = check.checked(path, container, picture=False, sound=True, seconds=seconds)
-    return Outcome(container, found, picture=False, timeline=timeline)
+    odd = check.compared(found, timeline.length(media.duration_s))
+    return Outcome(container, found, picture=False, timeline=timeline, warnings=odd)
 
 
 def _stream(output: Any, encoder: Encoder, source: Any, media: Media) -> Any:

@@ -58,7 +58,7 @@ def translated(error: BaseException) -> DownloadError:
         return MediaInvalid("The output grew far larger than its input.")
     if code == errno.ENOMEM or isinstance(error, MemoryError):
         return MediaInvalid("The media needs more memory than it may have.")
-    if code == errno.EIO:
+    if code == errno.EIO and not isinstance(error, av.error.FFmpegError):  # which says it of damaged input
         return StorageFailed("The disk failed while the file was being made.")
     said = getattr(error, "strerror", None) or type(error).__name__
     return MediaInvalid(f"The media cannot be read: {said}.")

@@ -2,9 +2,7 @@
 
 import struct
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 
@@ -36,16 +34,13 @@ def patched(path: Path, at: int, new: bytes) -> Path:
     return path
 
 
-def retimed(source: Path, path: Path, muxer: str, time: Callable[[int, Any], tuple[int | None, int | None]]) -> Path:
-    """The first stream of ``source`` with the times that ``time(number, packet)`` gives: (pts, dts).
-
-    Muxed by a format that does not care: Matroska takes any times, a transport stream nearly any.
-    """
+def retimed(source: Path, path: Path, muxer: str, later: Callable[[int], int]) -> Path:
+    """The first stream of ``source``, packet ``number`` moved by ``later(number)`` ticks."""
     with av.open(str(source)) as old, av.open(str(path), "w", format=muxer) as new:
         stream = old.streams[0]
         target = new.add_stream_from_template(stream, opaque=True)
         for number, packet in enumerate(packet for packet in old.demux(stream) if packet.size):
-            packet.pts, packet.dts = time(number, packet)
-            packet.time_base, packet.stream = Fraction(stream.time_base), target
+            packet.pts, packet.dts = packet.pts + later(number), packet.dts + later(number)
+            packet.stream = target
             new.mux_one(packet)
     return path
