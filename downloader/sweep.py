@@ -101,8 +101,8 @@ class Sweep:
             return job.artifact.size
         same = self._files.kind == job.artifact.storage
         files = self._files if same else artifacts.open_store(self._settings, kind=job.artifact.storage)
-        # Only what the row names: an adopted artifact may lie beside others.
-        freed = files.delete(job.artifact) + sum(files.delete(sidecar) for sidecar in job.sidecars)
+        # What the row names, for an adopted artifact may lie elsewhere; then the job's own folder with all in it.
+        freed = files.delete(job.artifact) + files.delete_job(job.id)
         self._store.artifact_missing(job.id, job.artifact.locator)
         log.info("artifact_expired", job=job.id, bytes=freed)
         return freed

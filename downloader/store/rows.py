@@ -22,6 +22,7 @@ def job(row: Row) -> Job:
         duration_ms=row["duration_ms"],
         resolved=_lenient(row["resolved"], Resolved) if row["resolved"] else None,
         artifact=_artifact(row),
+        artifact_expires_at=row["artifact_expires_at"],
         sidecars=msgspec.convert(row["sidecars"], tuple[Sidecar, ...]),
         warnings=tuple(row["warnings"]),
         error=row["error"],
