@@ -1,7 +1,6 @@
 """Folders named by job ids, under one root: listing, measuring and removing them."""
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from itertools import islice
@@ -10,10 +9,7 @@ from typing import Final
 
 from downloader import disk
 from downloader.artifacts.files import freed_by
-from downloader.artifacts.port import Select, Swept
-
-JOB_ID: Final = re.compile(r"[0-9A-Za-z_-]{8,64}")
-"""What a job's id looks like, old ones too; anything else (``lost+found``) is not ours to touch."""
+from downloader.artifacts.port import JOB_ID, Select, Swept
 
 BATCH: Final = 500
 """Job ids that are looked up in the database at once."""

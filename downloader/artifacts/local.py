@@ -15,12 +15,11 @@ from typing import Final
 
 from downloader import disk, errors
 from downloader.artifacts import files, folders
-from downloader.artifacts.port import ArtifactInfo, Check, Progress, Publication, Stored, Sweep, Swept
+from downloader.artifacts.port import JOB_ID, ArtifactInfo, Check, Progress, Publication, Stored, Sweep, Swept
 from downloader.config import Settings
 from downloader.job import Artifact
 
 PART_ENDING: Final = ".part"
-_MAX_NAME: Final = 244  # bytes, which leaves an epoch its place before it
 
 
 class LocalStore:
@@ -34,8 +33,6 @@ class LocalStore:
 
     def put(self, source: Path, publication: Publication, *, progress: Progress, check: Check) -> Artifact:
         """See ArtifactStore. On one volume it takes a flush of the file and of its folder, and no copy."""
-        if not _is_name(publication.name):
-            raise ValueError("not a file's name")
         size = 0
         try:
             size = source.stat().st_size
@@ -88,7 +85,7 @@ class LocalStore:
 
     def delete_job(self, job_id: str) -> int:
         """See ArtifactStore."""
-        return folders.remove(self._root / job_id) if folders.JOB_ID.fullmatch(job_id) else 0
+        return folders.remove(self._root / job_id) if JOB_ID.fullmatch(job_id) else 0
 
     def sweep(self, sweep: Sweep) -> Swept:
         """See ArtifactStore."""
@@ -117,8 +114,6 @@ class LocalStore:
     @contextmanager
     def _folder(self, job_id: str) -> Iterator[Path]:
         """The job's folder, made when missing; an empty one is not left behind."""
-        if not folders.JOB_ID.fullmatch(job_id):
-            raise ValueError("not a job's id")
         folder = self._root / job_id
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +133,7 @@ class LocalStore:
         # Whatever the data folder was called when the row was written: what follows "artifacts" is ours.
         start = len(parts) - parts[::-1].index(self._root.name)
         tail = parts[start:]
-        id_and_name = len(tail) > 1 and folders.JOB_ID.fullmatch(tail[0])
+        id_and_name = len(tail) > 1 and JOB_ID.fullmatch(tail[0])
         if not id_and_name or tail[-1].startswith("."):
             return None
         path = self._root.joinpath(*tail)
@@ -185,8 +180,3 @@ def _copy(source: Path, target: Path, epoch: int, progress: Progress, check: Che
         return files.place(part, target)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _is_name(name: str) -> bool:
-    """True for what may stand in a job's folder: one part of a path, not hidden, short enough."""
-    return bool(name) and not name.startswith(".") and not set(name) & set("/\0") and len(name.encode()) <= _MAX_NAME

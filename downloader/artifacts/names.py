@@ -145,4 +145,4 @@ def _ascii(name: str) -> str:
             kept.append("_" if character in _UNSAFE_QUOTED else character)
         elif not unicodedata.combining(character) and kept[-1:] != ["_"]:
             kept.append("_")
-    return "".join(kept)
+    return "".join(kept) or FALLBACK_STEM

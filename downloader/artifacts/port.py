@@ -4,11 +4,12 @@ An artifact is addressed by its ``locator`` alone, which never changes once a ro
 ``artifacts/<job id>/`` and nowhere else; whether an artifact exists for clients is for the job's row to say.
 """
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from downloader.job import Artifact, Sidecar
 
@@ -18,18 +19,34 @@ Stored = Artifact | Sidecar
 Select = Callable[[Sequence[str]], Collection[str]]
 """Of the job ids given, those for which something holds; asked after files were listed, a few hundred at a time."""
 
+JOB_ID: Final = re.compile(r"[0-9A-Za-z_-]{8,64}")
+"""What a job's id looks like, old ones too; anything else (``lost+found``) is not ours to touch."""
+
+_NAME: Final = re.compile(r"[^./\x00-\x1f][^/\x00-\x1f]*")
+_MAX_NAME: Final = 244
+
 Progress = Callable[[int, int], None]
 Check = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """One file to publish: ``name`` as clients will see it, ``epoch`` of the step that publishes."""
+    """One file to publish: ``name`` as clients will see it, ``epoch`` of the step that publishes.
+
+    Raises ValueError when the id is no job's, or the name is not a single, visible part of a path of at most 244 bytes
+    (which leaves an epoch its place before it).
+    """
 
     job_id: str
     name: str
     content_type: str
     epoch: int
+
+    def __post_init__(self) -> None:
+        if not JOB_ID.fullmatch(self.job_id):
+            raise ValueError("not a job's id")
+        if not _NAME.fullmatch(self.name) or len(self.name.encode()) > _MAX_NAME:
+            raise ValueError("not a file's name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

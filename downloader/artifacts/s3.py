@@ -1,20 +1,35 @@
 """Artifacts in an S3 bucket: ``artifacts/<job id>/<name>``. For any server that speaks S3; tested against Swift."""
 
+import math
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from downloader import disk, errors
 from downloader.artifacts import folders
 from downloader.artifacts.names import content_disposition
-from downloader.artifacts.port import ArtifactInfo, Check, PresignedUrl, Progress, Publication, Stored, Sweep, Swept
+from downloader.artifacts.port import (
+    JOB_ID,
+    ArtifactInfo,
+    Check,
+    PresignedUrl,
+    Progress,
+    Publication,
+    Stored,
+    Sweep,
+    Swept,
+)
 from downloader.artifacts.s3_bucket import KEY, PREFIX, Bucket
-from downloader.artifacts.s3_client import S3_ERRORS, connect, endpoint_url, failure, taken, unsupported
-from downloader.artifacts.s3_upload import Transfer, Upload, digest, stands
+from downloader.artifacts.s3_client import S3_ERRORS, connect, endpoint_url, failure, polled, taken, unsupported
+from downloader.artifacts.s3_upload import Transfer, Upload, digest
 from downloader.clock import Clock
 from downloader.config import Settings
 from downloader.job import Artifact
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 _CONNECTIONS: Final = 16
 _HEALTH_SECONDS: Final = 1.0  # to connect, and again to answer
@@ -28,22 +43,30 @@ class S3Store:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         if not settings.s3_endpoint or not settings.s3_bucket:
             raise errors.StorageRefused("No S3 endpoint and bucket are set.")
-        internal = endpoint_url(settings.s3_endpoint, tls=settings.s3_use_ssl)
-        public = endpoint_url(settings.s3_public_endpoint or internal, tls=settings.s3_public_use_ssl)
+        self._settings = settings
+        self._endpoint = endpoint_url(settings.s3_endpoint, tls=settings.s3_use_ssl)
+        public = settings.s3_public_endpoint or self._endpoint
+        self._public_endpoint = endpoint_url(public, tls=settings.s3_public_use_ssl)
         self._name = settings.s3_bucket
-        self._url_ttl = settings.artifact_url_ttl_seconds
         self._clock = clock
-        self._internal = public == internal
-        self._client = connect(settings, internal, connections=_CONNECTIONS)
-        self._signer = self._client if self._internal else connect(settings, public)
-        self._prober = connect(settings, internal, connections=1, seconds=_HEALTH_SECONDS)
+        self._client = connect(settings, self._endpoint, connections=_CONNECTIONS)
         self._bucket = Bucket(self._client, self._name)
         self._conditional = True
 
+    @property
+    def _internal(self) -> bool:
+        return self._public_endpoint == self._endpoint
+
+    @cached_property
+    def _signer(self) -> "S3Client":
+        return self._client if self._internal else connect(self._settings, self._public_endpoint)
+
+    @cached_property
+    def _prober(self) -> "S3Client":
+        return connect(self._settings, self._endpoint, connections=1, seconds=_HEALTH_SECONDS)
+
     def put(self, source: Path, publication: Publication, *, progress: Progress, check: Check) -> Artifact:
         """See ArtifactStore. Uploads over several connections; the object is checked by size and digest."""
-        if not folders.JOB_ID.fullmatch(publication.job_id) or "/" in publication.name or not publication.name:
-            raise ValueError("not a job's id and a file's name")
         size = 0
         try:
             size, checksum = source.stat().st_size, digest(source, check)
@@ -88,7 +111,7 @@ class S3Store:
     def presign(self, artifact: Stored, *, inline: bool = False, until: datetime | None = None) -> PresignedUrl:
         """A URL that answers with the artifact's type and name, for the public endpoint where there is one. No I/O."""
         ends = [artifact.expires_at if isinstance(artifact, Artifact) else None, until]
-        left = min(((end - self._clock.now()).total_seconds() for end in ends if end), default=self._url_ttl)
+        left = min(((end - self._clock.now()).total_seconds() for end in ends if end), default=math.inf)
         url = self._signer.generate_presigned_url(
             "get_object",
             Params={
@@ -97,7 +120,7 @@ class S3Store:
                 "ResponseContentDisposition": content_disposition(artifact.name, inline=inline),
                 "ResponseContentType": artifact.content_type,
             },
-            ExpiresIn=max(1, min(self._url_ttl, int(left))),
+            ExpiresIn=max(1, int(min(self._settings.artifact_url_ttl_seconds, left))),
         )
         return PresignedUrl(url=url, internal=self._internal)
 
@@ -111,7 +134,7 @@ class S3Store:
 
     def delete_job(self, job_id: str) -> int:
         """See ArtifactStore."""
-        if not folders.JOB_ID.fullmatch(job_id):
+        if not JOB_ID.fullmatch(job_id):
             return 0
         prefix = f"{PREFIX}{job_id}/"
         # The objects go first: an upload that has become one is then one of the rest.
@@ -143,24 +166,30 @@ class S3Store:
 
     def close(self) -> None:
         """See ArtifactStore."""
-        for client in (self._client, self._signer, self._prober):
-            client.close()
+        # Those that were never asked for were never made.
+        for name in ("_client", "_signer", "_prober"):
+            if name in vars(self):
+                vars(self)[name].close()
 
     def _publish(self, upload: Upload, progress: Progress, check: Check) -> bool:
         """Make the object under the upload's key this file; False when another has it."""
-        found = self._bucket.head(upload.key)
+        found = polled(lambda: self._bucket.head(upload.key), check)
         if found:
-            return stands(self._client, upload)
+            return upload.is_of(found)
         check()
         try:
-            Transfer(self._client, upload, progress=progress, check=check).run()
+            Transfer(self._client, upload, stands=partial(self._stands, upload), progress=progress, check=check).run()
         except S3_ERRORS as error:
             if upload.conditional and unsupported(error):
                 self._conditional = False
                 return self._publish(replace(upload, conditional=False), progress, check)
             if taken(error):
-                return stands(self._client, upload)
+                return self._stands(upload)
             raise
-        if not stands(self._client, upload):
+        if not self._stands(upload):
             raise errors.StorageFailed("The artifact store did not keep what it was sent.")
         return True
+
+    def _stands(self, upload: Upload) -> bool:
+        found = self._bucket.head(upload.key)
+        return found is not None and upload.is_of(found)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from botocore.exceptions import ClientError
 
 from downloader import errors
-from downloader.artifacts.folders import JOB_ID
-from downloader.artifacts.port import ArtifactInfo
+from downloader.artifacts.port import JOB_ID, ArtifactInfo
 from downloader.artifacts.s3_client import S3_ERRORS, attempt, code, failure, missing
 from downloader.artifacts.s3_upload import DIGEST_KEY, etag
 

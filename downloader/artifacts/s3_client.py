@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from threading import Event
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -24,6 +25,7 @@ S3_ERRORS: Final = (ClientError, BotoCoreError, ResponseParserError)
 """All that a call may raise: answers that refuse, no answer, and answers that are none."""
 
 ATTEMPTS: Final = 6
+POLL_SECONDS: Final = 0.2  # between two looks at check() while a call is under way
 _FIRST_PAUSE: Final = 0.2  # seconds; doubled each time, up to the longest
 _LONGEST_PAUSE: Final = 5.0
 _CONNECT_SECONDS: Final = 5.0
@@ -101,6 +103,18 @@ def attempt(call: Callable[[], T], stop: Event) -> T:
             raise Stopped
         pause = min(pause * 2, _LONGEST_PAUSE)
     return call()
+
+
+def polled(call: Callable[[], T], check: Callable[[], None]) -> T:
+    """What ``call`` returns; ``check`` is called meanwhile, and what it raises ends the wait, not the call."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="s3")
+    try:
+        future = pool.submit(call)
+        while not wait([future], POLL_SECONDS).done:
+            check()
+        return future.result()
+    finally:
+        pool.shutdown(wait=False)
 
 
 def may_pass(error: S3Error) -> bool:

@@ -12,10 +12,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import IO, TYPE_CHECKING, Final, TypedDict, TypeVar, cast
 
-from botocore.exceptions import ClientError
-
-from downloader.artifacts.port import Check, Progress
-from downloader.artifacts.s3_client import S3_ERRORS, Stopped, attempt, missing
+from downloader.artifacts.port import ArtifactInfo, Check, Progress
+from downloader.artifacts.s3_client import POLL_SECONDS, S3_ERRORS, Stopped, attempt
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -31,7 +29,6 @@ CONNECTIONS: Final = 4
 DIGEST_KEY: Final = "sha256"  # in the object's metadata
 _SLICE: Final = 256 << 10  # bytes read at once, whatever is asked: the HTTP client would ask for less
 _DIGEST_SLICE: Final = 1 << 20
-_POLL_SECONDS: Final = 0.2
 _GRACE_SECONDS: Final = 0.6  # for requests under way to notice that they are to stop
 
 
@@ -51,6 +48,10 @@ class Upload:
     content_type: str
     disposition: str
     conditional: bool
+
+    def is_of(self, found: ArtifactInfo) -> bool:
+        """True when what stands under the key is this file: same size, same digest."""
+        return (found.size, found.digest) == (self.size, self.digest)
 
 
 def part_size(size: int, epoch: int) -> int:
@@ -83,17 +84,6 @@ def digest(source: Path, check: Check) -> str:
             found.update(view[:count])
             check()
     return found.hexdigest()
-
-
-def stands(client: "S3Client", upload: Upload) -> bool:
-    """True when the object is there and is this file: same size, same digest."""
-    try:
-        found = attempt(lambda: client.head_object(Bucket=upload.bucket, Key=upload.key), Event())
-    except ClientError as error:
-        if missing(error):
-            return False
-        raise
-    return found["ContentLength"] == upload.size and found["Metadata"].get(DIGEST_KEY) == upload.digest
 
 
 class _Condition(TypedDict, total=False):
@@ -134,9 +124,18 @@ class Slice:
 
 
 class Transfer:
-    """One upload. ``run`` once: small files by one PUT, others in parallel parts."""
+    """One upload: a small file by one PUT, others in parallel parts. ``stands`` looks whether the object is there."""
 
-    def __init__(self, client: "S3Client", upload: Upload, *, progress: Progress, check: Check) -> None:
+    def __init__(
+        self,
+        client: "S3Client",
+        upload: Upload,
+        *,
+        stands: Callable[[], bool],
+        progress: Progress,
+        check: Check,
+    ) -> None:
+        self._stands = stands
         self._client = client
         self._upload = upload
         self._progress = progress
@@ -175,7 +174,7 @@ class Transfer:
         parts: dict[int, str] = {}
         pending: set[Future[str]] = set(numbers)
         while pending:
-            finished, pending = wait(pending, _POLL_SECONDS, FIRST_COMPLETED)
+            finished, pending = wait(pending, POLL_SECONDS, FIRST_COMPLETED)
             self._check()
             parts.update((numbers[future], future.result()) for future in finished)
             self._progress(min(len(parts) * step, upload.size), upload.size)
@@ -232,7 +231,7 @@ class Transfer:
         except S3_ERRORS:
             # The server may still be at it: an abort now could take parts from under a finished object.
             self._upload_id = None
-            if stands(self._client, upload):
+            if self._stands():
                 return  # the reply was lost, not the object
             self._upload_id = upload_id
             raise
@@ -247,7 +246,7 @@ class Transfer:
         return self._pool.submit(attempt, call, self._stop)
 
     def _await(self, future: Future[T]) -> T:
-        while not wait([future], _POLL_SECONDS).done:
+        while not wait([future], POLL_SECONDS).done:
             self._check()
         return future.result()
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,15 +24,8 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
         yield server
 
 
-@pytest.fixture
-def local_settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path / "data", storage_backend="local")
-
-
-@pytest.fixture
-def s3_settings(tmp_path: Path, swift: Swift) -> Settings:
+def _settings(swift: Swift) -> Settings:
     return Settings(
-        data_dir=tmp_path / "data",
         s3_endpoint=swift.endpoint,
         s3_region=swift.region,
         s3_bucket=swift.bucket,
@@ -41,22 +35,40 @@ def s3_settings(tmp_path: Path, swift: Swift) -> Settings:
 
 
 @pytest.fixture
-def s3(s3_settings: Settings) -> Iterator[ArtifactStore]:
-    """The S3 store, with nothing of the test's job left in it at either end."""
-    store = open_store(s3_settings)
+def local_settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data", storage_backend="local")
+
+
+@pytest.fixture
+def s3_settings(tmp_path: Path, swift: Swift) -> Settings:
+    return replace(_settings(swift), data_dir=tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def s3_session_store(swift: Swift) -> Iterator[ArtifactStore]:
+    store = open_store(_settings(swift))
     yield store
-    store.delete_job(JOB)
     store.close()
+
+
+@pytest.fixture
+def s3(s3_session_store: ArtifactStore) -> Iterator[ArtifactStore]:
+    """The S3 store, with nothing of the test's job left in it afterwards."""
+    yield s3_session_store
+    s3_session_store.delete_job(JOB)
+
+
+@pytest.fixture
+def local(local_settings: Settings) -> ArtifactStore:
+    """The local store."""
+    return open_store(local_settings)
 
 
 @pytest.fixture(params=["local", "s3"])
-def store(request: pytest.FixtureRequest) -> Iterator[ArtifactStore]:
+def store(request: pytest.FixtureRequest) -> ArtifactStore:
     """Each kind of store in turn."""
-    settings: Settings = request.getfixturevalue(f"{request.param}_settings")
-    store = open_store(settings)
-    yield store
-    store.delete_job(JOB)
-    store.close()
+    found: ArtifactStore = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from tests.artifacts.conftest import JOB
 from tests.artifacts.killing import kill_and_recover
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.05, 0.2, 0.4, 30.0])
+@pytest.mark.parametrize("delay", [0.1, 0.3, 30.0])
 def test_a_killed_upload_is_made_good(
     s3_settings: Settings, make_source: Callable[[bytes], Path], delay: float
 ) -> None:
-    outcome = kill_and_recover(s3_settings, make_source(os.urandom(30 << 20)), JOB, delay)
+    outcome = kill_and_recover(s3_settings, make_source(os.urandom(20 << 20)), JOB, delay)
     if delay > 1:
         assert outcome.object_stood
         assert outcome.uploads_left == 0

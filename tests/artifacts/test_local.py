@@ -26,6 +26,7 @@ MakeSource = Callable[[bytes], Path]
 
 @pytest.fixture
 def local(local_settings: Settings) -> LocalStore:
+    """The local store by its own type."""
     store = open_store(local_settings)
     assert isinstance(store, LocalStore)
     return store

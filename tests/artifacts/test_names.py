@@ -88,6 +88,7 @@ def test_a_long_title_is_cut_between_graphemes() -> None:
 @example('x"; filename="evil.exe', False)
 @example("a\r\nSet-Cookie: b", False)
 @example("50%41.mp4", False)
+@example("\u0f80", False)
 def test_a_disposition_is_one_safe_line(name: str, inline: bool) -> None:  # noqa: FBT001 - hypothesis passes it
     value = content_disposition(name, inline=inline)
     assert re.fullmatch(
