@@ -82,18 +82,18 @@ def _converted(task: Task, source: Source, container: Container, encoder: Encode
         for packet in first:
             write(packet)
         copy(subtitles, write, lambda _: None)
-        samples, rate = 0, source.sound.codec_context.sample_rate
+        samples, seconds = 0, 0.0
         for frame in _frames(source, timeline):
             frame.pts, frame.time_base = samples, Fraction(1, frame.sample_rate)
             samples += frame.samples
+            seconds += frame.samples / frame.sample_rate
             for packet in stream.encode(frame):
                 write(packet)
-            task.advance(min(samples / rate, total), total)
+            task.advance(min(seconds, total), total)
         for packet in stream.encode(None):
             write(packet)
     if not samples:
         raise MediaInvalid("The sound cannot be decoded.")
-    seconds = samples / rate
     if source.seconds and not source.jumps and seconds < total - check.tolerance(total):
         raise MediaInvalid(f"The sound ends after {seconds:.1f} s of {total:.1f} s.")
     found = check.checked(path, container, picture=False, sound=True, seconds=seconds)
