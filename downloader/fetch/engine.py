@@ -7,8 +7,9 @@ Each call has a wire (connections, curl handles) of its own; what jobs share is 
 import itertools
 import random
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from downloader.config import Settings
 from downloader.errors import DownloadError, MediaTooLarge, TimedOut
@@ -22,6 +23,8 @@ from downloader.fetch.sabr import SabrTracks
 from downloader.fetch.task import Context, Download, Task
 from downloader.fetch.transfer import Wire
 from downloader.handoff import Fetched, Track
+
+T = TypeVar("T")
 
 FOLDER = "fetch"
 """The folder of a job's tracks, in its work folder."""
@@ -83,7 +86,7 @@ class Engine:
             router=router,
             limits=self._limits,
             budget=self._budget,
-            executor=self._executor,
+            executor=_Waking(self._executor, wire),
             refresh=task.refresh,
             workers=self._settings.download_workers,
             chunk_size=self._settings.download_chunk_size,
@@ -110,7 +113,8 @@ class Engine:
             if all(download.finished or download.error for download in downloads):
                 return
             _send(downloads, wire, now)
-            wire.run(max(0.0, due - time.monotonic()))
+            if wire.run(max(0.0, due - time.monotonic())):
+                due = 0.0  # something has ended: what follows it need not wait for the next tick
 
     def _report(self, downloads: Sequence[Download], task: Task) -> None:
         live = [download for download in downloads if download.error is None]
@@ -118,6 +122,20 @@ class Engine:
         if done > self._settings.media_max_bytes:
             raise MediaTooLarge("The media is larger than this service takes.")
         task.progress(done, sum(download.total for download in live))
+
+
+class _Waking(Executor):
+    """Runs on another executor and wakes the job's thread with each result."""
+
+    def __init__(self, inner: Executor, wire: Wire) -> None:
+        self._inner = inner
+        self._wire = wire
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """See Executor."""
+        future = self._inner.submit(fn, *args, **kwargs)
+        future.add_done_callback(lambda _: self._wire.wake())
+        return future
 
 
 def _open(tracks: Sequence[Track], context: Context, downloads: list[Download], warnings: list[str]) -> None:

@@ -4,9 +4,11 @@ A ``Wire`` belongs to one thread. It drives curl's multi interface by sockets (e
 the number of idle connections nor end at select's 1,024 descriptors.
 """
 
+import os
 import select
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -174,6 +176,9 @@ class Wire:
         self._resolve = list(resolve)
         self._ca_file = ca_file
         self._poll = select.epoll()
+        self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll.register(self._woken, select.EPOLLIN)
+        self._lock = threading.Lock()
         self._pools: dict[Policy, _Pool] = {}
         self._by_fd: dict[int, _Pool] = {}
         self._transfers: dict[pycurl.Curl, _Transfer] = {}
@@ -186,8 +191,14 @@ class Wire:
         self._transfers[transfer.curl] = transfer
         self._send(transfer)
 
-    def run(self, seconds: float) -> None:
-        """Move bytes for up to ``seconds``; comes back early when an exchange has ended."""
+    def wake(self) -> None:
+        """Let ``run`` come back early; from any thread, also after ``close``."""
+        with self._lock:
+            if self._woken >= 0:
+                os.eventfd_write(self._woken, 1)
+
+    def run(self, seconds: float) -> bool:
+        """Move bytes for up to ``seconds``; True when it came back early: an exchange has ended, or it was woken."""
         deadline = time.monotonic() + seconds
         ended = False
         while not ended:
@@ -199,6 +210,9 @@ class Wire:
                 pool = self._by_fd.get(fd)
                 if pool is not None:
                     pool.act(fd, mask)
+                elif fd == self._woken:
+                    os.eventfd_read(fd)
+                    ended = True
             now = time.monotonic()
             for pool in list(self._pools.values()):
                 if pool.due <= now:
@@ -206,6 +220,7 @@ class Wire:
                 if pool.changed:
                     ended |= self._collect(pool)
         self._watch()
+        return ended
 
     def abort(self, exchange: Exchange) -> None:
         """Cut the exchange off, without calling its ``over``. Its connection is closed."""
@@ -224,6 +239,9 @@ class Wire:
             curl.close()
         self._idle.clear()
         self._poll.close()
+        with self._lock:
+            os.close(self._woken)
+            self._woken = -1
 
     def _send(self, transfer: _Transfer) -> None:
         pool = self._pools.get(transfer.request.policy)
