@@ -31,8 +31,9 @@ class Chunk:
     """
 
     __slots__ = (
-        "asked", "at", "end", "failures", "fd", "first", "headed", "headers", "link", "marked", "overlap", "owner", "owns", "pace",
-        "patience", "request", "sampled", "sampled_at", "skip", "start", "started", "thief", "unbounded", "victim",
+        "asked", "at", "end", "failures", "fd", "first", "headed", "headers", "link", "marked", "overlap", "owner",
+        "owns", "pace", "patience", "request", "sampled", "sampled_at", "skip", "start", "started", "thief",
+        "unbounded", "victim",
     )  # fmt: skip
 
     def __init__(

@@ -46,7 +46,7 @@ class Limits:
     playlist_bytes: int = 16 * MIB
     key_bytes: int = KIB
 
-    tick: float = 0.1  # how often cancel, patience and progress are looked at
+    tick: float = 0.05  # how often cancel, patience and progress are looked at
 
     @property
     def media(self) -> Patience:

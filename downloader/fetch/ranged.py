@@ -10,7 +10,6 @@ import msgspec
 from downloader.errors import (
     DownloadError,
     DownloadFailed,
-    MediaTooLarge,
     SourceForbidden,
     SourceGone,
     SourceInvalid,
@@ -20,72 +19,59 @@ from downloader.errors import (
 from downloader.fetch import answers, takeover
 from downloader.fetch.chunk import Chunk
 from downloader.fetch.failures import HostBusy, LengthUnknown, RangeRefused
-from downloader.fetch.gaps import UNKNOWN, Gap, Gaps
-from downloader.fetch.http import Head, unsatisfied_size
-from downloader.fetch.identity import Identity, identity_of
-from downloader.fetch.links import Links
+from downloader.fetch.gaps import UNKNOWN, Gap
+from downloader.fetch.http import Head
+from downloader.fetch.identity import Identity
 from downloader.fetch.probe import Probe
 from downloader.fetch.sniff import is_page, sniff
+from downloader.fetch.state import RangeState
 from downloader.fetch.task import Context
-from downloader.fetch.trackfile import TrackFile
-from downloader.fetch.transfer import utc_now
 from downloader.handoff import FetchedTrack, Track
 
-_OVERLAP = 16 << 10  # bytes before a gap that are compared where no validator vouches for an earlier attempt's bytes
 _PROGRESS = 1024  # bytes that count as progress and reset a range's failures; of a short range, half of it
 
 
 class RangedTrack:
-    """See Download. ``plain`` means one connection for the whole, because the host cannot do ranges."""
+    """See Download. What is known about the track is in its ``RangeState``; here it is acted upon."""
 
     def __init__(self, track: Track, context: Context) -> None:
         self.optional = track.optional
         self.error: DownloadError | None = None
         self.finished = False
         self.moved = 0
-        self._track = track
         self._context = context
-        self._links = Links(track, context.router, context.refresh, context.executor)
-        self._file = TrackFile(context.folder, track.key, context.epoch, context.executor)
+        self._state = RangeState(track, context)
         self._active: set[Chunk] = set()
         self._probe: Probe | None = None
         self._finishing: Future[None] | None = None
-        self._small = {
-            "subtitle": context.limits.subtitle_bytes,
-            "image": context.limits.image_bytes,
-        }.get(track.kind)
-        self._cap = min(context.max_bytes, self._small or context.max_bytes)
-        self._plain = self._small is not None
-        self._if_range = True
         self._faults = self._restarts = self._grown = 0
         self._paused_until = self._thief_not_before = 0.0
-        self._plan()
 
     @property
     def done(self) -> int:
         """See Download."""
-        return self._file.done.total
+        return self._state.file.done.total
 
     @property
     def total(self) -> int:
         """See Download."""
-        return max(self._size or self._track.size or 0, self.done)
+        return max(self._state.size or self._state.track.size or 0, self.done)
 
     def next(self, now: float) -> Chunk | Probe | None:
         """See Download."""
-        if self.finished or self._finishing is not None or self._links.waiting or now < self._paused_until:
+        if self.finished or self._finishing is not None or self._state.links.waiting or now < self._paused_until:
             return None
-        if self._querying and self._probe is None and self._file.identity.size is None:
-            self._probe = Probe(self._links.request, self._context.limits, self._probed)
+        if self._state.querying and self._probe is None and self._state.file.identity.size is None:
+            self._probe = Probe(self._state.links.request, self._context.limits, self._probed)
             return self._probe
-        width = 1 if self._plain or not self._pinned else self._context.workers
+        width = 1 if self._state.plain or not self._state.pinned else self._context.workers
         if len(self._active) >= width:
             return None
-        gap = self._gaps.take(now, self._chunk_size())
+        gap = self._state.gaps.take(now, self._chunk_size())
         if gap is None:
-            return None if self._plain or self._gaps else self._thief(now)
-        if not self._context.budget.acquire(self._links.request.host, self._context.user, now):
-            self._gaps.put(gap)
+            return None if self._state.plain or self._state.gaps else self._thief(now)
+        if not self._context.budget.acquire(self._state.links.request.host, self._context.user, now):
+            self._state.gaps.put(gap)
             return None
         return self._launch(gap, now)
 
@@ -98,33 +84,23 @@ class RangedTrack:
 
     def fetched(self) -> tuple[FetchedTrack, ...]:
         """See Download."""
-        path = self._file.path.relative_to(self._context.folder.parent)
-        return (FetchedTrack(self._track, str(path), self.done, sniff(self._file.path)),)
+        path = self._state.file.path.relative_to(self._context.folder.parent)
+        return (FetchedTrack(self._state.track, str(path), self.done, sniff(self._state.file.path)),)
 
     def close(self) -> None:
         """See Download."""
         self._abort_all()
-        self._links.cancel()
+        self._state.links.cancel()
         if self._finishing is not None:
             self._finishing.exception()
         if self.error is not None and (self.error.verdict is Verdict.FAIL or self.optional):
-            self._file.discard()
+            self._state.file.discard()
         else:
-            self._file.close()
+            self._state.file.close()
 
     def accept(self, chunk: Chunk, head: Head) -> None:
-        """Judge the head of an answer; called by the chunk, inside curl's callback: it changes no other request."""
-        host = chunk.request.host
-        answers.check_status(host, head, utc_now())
-        answers.check_content(host, head, text=self._small is not None)
-        if head.status == answers.UNSATISFIABLE:
-            self._unsatisfiable(chunk, head)
-        elif chunk.request.mode == "query":
-            self._exact(chunk, head)
-        elif head.status == answers.PARTIAL:
-            self._partial(chunk, head)
-        else:
-            self._whole(chunk, head)
+        """Judge the head of an answer; called by the chunk, inside curl's callback."""
+        self._state.accept(chunk, head)
         self._take_from_victim(chunk)
 
     def ended(self, chunk: Chunk, error: DownloadError | None) -> None:
@@ -137,29 +113,18 @@ class RangedTrack:
 
     # ---- what to ask for
 
-    def _plan(self) -> None:
-        """Begin with what the file has: what is pinned, what is missing."""
-        self._size = self._file.identity.size if self._file.identity.size is not None else self._track.size
-        self._query = not self._plain
-        # Declared sizes may be wrong: only in query mode, which names none, are they all there is to begin with.
-        self._pinned = self._querying
-        overlap = 0 if self._file.identity.verifiable else _OVERLAP
-        self._gaps = Gaps.of(self._file.done, self._size, overlap=overlap)
-        if not self._pinned and self._size is not None and not self._gaps:
-            self._pinned = True
-
     def _chunk_size(self) -> int:
-        if self._plain:
+        if self._state.plain:
             return UNKNOWN
         limits, context = self._context.limits, self._context
-        most = min(context.chunk_size, self._links.request.chunk or context.chunk_size)
+        most = min(context.chunk_size, self._state.links.request.chunk or context.chunk_size)
         ramp = limits.first_chunk << min(self._grown // context.workers, 20)
-        return min(most, ramp, max(limits.first_chunk, self._gaps.bytes // (2 * context.workers)))
+        return min(most, ramp, max(limits.first_chunk, self._state.gaps.bytes // (2 * context.workers)))
 
     def _launch(self, gap: Gap, now: float) -> Chunk:
-        request = self._links.request
+        request = self._state.links.request
         headers: tuple[str, ...] = ()
-        if self._querying:
+        if self._state.querying:
             mark = "&" if "?" in request.url else "?"
             request = replace(request, url=f"{request.url}{mark}range={gap.start - gap.overlap}-{gap.end - 1}")
         else:
@@ -170,12 +135,12 @@ class RangedTrack:
             self,
             request,
             headers,
-            self._file.fd,
+            self._state.file.fd,
             span,
             patience=self._context.limits.media,
             started=now,
             failures=gap.failures,
-            link=self._links.number,
+            link=self._state.links.number,
         )
         if gap.overlap:
             chunk.start_late(gap.overlap)
@@ -183,17 +148,12 @@ class RangedTrack:
         return chunk
 
     def _range_headers(self, gap: Gap) -> tuple[str, ...]:
-        if self._plain and gap.start == 0:
+        if self._state.plain and gap.start == 0:
             return ()
         last = "" if gap.end == UNKNOWN else str(gap.end - 1)
         headers = (f"Range: bytes={gap.start - gap.overlap}-{last}",)
-        strong = self._file.identity.strong
-        return (*headers, f"If-Range: {strong}") if strong and self._if_range else headers
-
-    @property
-    def _querying(self) -> bool:
-        """Whether ranges are asked for by ``&range=``, which takes a known size."""
-        return self._query and self._size is not None and self._links.request.mode == "query"
+        strong = self._state.file.identity.strong
+        return (*headers, f"If-Range: {strong}") if strong and self._state.if_range else headers
 
     def _thief(self, now: float) -> Chunk | None:
         """A request that takes over from the slowest; both run until its first byte is there."""
@@ -201,99 +161,18 @@ class RangedTrack:
             return None
         typical = takeover.typical_pace(self._active)
         found = takeover.choose(self._active, now, typical, self._context.limits)
-        if found is None or not self._context.budget.acquire(self._links.request.host, self._context.user, now):
+        if found is None or not self._context.budget.acquire(self._state.links.request.host, self._context.user, now):
             return None
         chunk = self._launch(Gap(found.start, found.victim.end), now)
         chunk.owns, chunk.victim, found.victim.thief = False, found.victim, chunk
         return chunk
 
-    # ---- what answers mean
-
-    def _partial(self, chunk: Chunk, head: Head) -> None:
-        found = answers.check_partial(chunk.request.host, head, chunk.start)
-        self._identify(chunk, identity_of(head, found.total))
-        if self._size is None:
-            raise LengthUnknown(f"The media host {chunk.request.host} does not say how long the media is.")
-        if found.last + 1 < chunk.end:
-            if chunk.owns:
-                self._gaps.put(Gap(found.last + 1, min(chunk.end, self._size)))
-            chunk.end = found.last + 1
-
-    def _exact(self, chunk: Chunk, head: Head) -> None:
-        """Query mode: nothing but the length says that these are the bytes that were asked for."""
-        if head.length != chunk.asked - chunk.start:
-            raise RangeRefused(f"The media host {chunk.request.host} sent another length than was asked for.")
-        self._identify(chunk, identity_of(head, None))
-
-    def _whole(self, chunk: Chunk, head: Head) -> None:
-        """A 200: the host ignores ranges, or says by If-Range that the object changed."""
-        found = identity_of(head, head.length)
-        if chunk.start > 0:
-            self._whole_again(chunk, found)
-            return
-        if head.length is None and self._links.proxied_next and not self._small:
-            raise LengthUnknown(f"The media host {chunk.request.host} does not say how long the media is.")
-        self._identify(chunk, found)
-        if self._pinned and not self._plain:
-            return
-        self._plain = True
-        self._gaps = Gaps(())
-        chunk.unbounded = found.size is None
-        chunk.end = self._cap if found.size is None else found.size
-
-    def _whole_again(self, chunk: Chunk, found: Identity) -> None:
-        host, pinned = chunk.request.host, self._file.identity
-        answers.check_identity(host, pinned, found, vouched=False)
-        if self._plain and pinned.strong and found.etag == pinned.etag and found.size == pinned.size:
-            chunk.skip = chunk.at  # the same object from its beginning: what is on disk already is dropped
-            return
-        if pinned.strong and self._if_range:
-            self._if_range = False
-        elif self._plain:
-            raise UpstreamChanged(f"The media host {host} cannot go on where the transfer broke.")
-        raise RangeRefused(f"The media host {host} sent the whole media instead of a part.")
-
-    def _unsatisfiable(self, chunk: Chunk, head: Head) -> None:
-        host, size = chunk.request.host, unsatisfied_size(head.get("content-range"))
-        if size == 0:
-            raise SourceInvalid(f"The media at {host} is empty.")
-        if size is not None and size != self._size:
-            if self._file.identity.size is not None:
-                raise UpstreamChanged(f"The media at {host} changed while it was read: it has {size} bytes now.")
-            self._resize(size)
-        raise RangeRefused(f"The media host {host} refuses a part of the media that should be there.")
-
-    def _identify(self, chunk: Chunk, found: Identity) -> None:
-        pinned = self._file.identity
-        vouched = any(line.startswith("If-Range") for line in chunk.headers)
-        answers.check_identity(chunk.request.host, pinned, found, vouched=vouched)
-        size = pinned.size if found.size is None else found.size
-        if size == 0:
-            raise SourceInvalid(f"The media at {chunk.request.host} is empty.")
-        self._file.pin(Identity(size, pinned.etag or found.etag, pinned.last_modified or found.last_modified))
-        if size is not None:
-            self._resize(size)
-            chunk.end = min(chunk.end, size)
-        self._pinned = self._pinned or self._size is not None
-
-    def _resize(self, size: int) -> None:
-        """The host's word on the size, which goes before the declared one."""
-        if size > self._cap:
-            raise MediaTooLarge(f"The media has {size} bytes, more than this service takes.")
-        old, self._size = self._size, size
-        if old == size:
-            return
-        if old is None or old > size:
-            self._gaps.clip(size)
-        else:
-            self._gaps.put(Gap(old, size))
-
     def _probed(self, found: Identity | None) -> None:
         try:
-            if found is not None and found.size is not None and self._file.identity.size is None:
-                answers.check_identity(self._links.request.host, self._file.identity, found, vouched=False)
-                self._file.pin(found)
-                self._resize(found.size)
+            if found is not None and found.size is not None and self._state.file.identity.size is None:
+                answers.check_identity(self._state.links.request.host, self._state.file.identity, found, vouched=False)
+                self._state.file.pin(found)
+                self._state.resize(found.size)
         except UpstreamChanged as error:
             self._restart(error)
         except DownloadError as error:
@@ -319,7 +198,7 @@ class RangedTrack:
             self._thief_not_before = now + self._context.backoff(1)
             return
         if chunk.unbounded and error is None:
-            self._size = chunk.end = chunk.at
+            self._state.size = chunk.end = chunk.at
             chunk.unbounded = False
         if chunk.whole and not chunk.unbounded:
             self._grown += 1
@@ -330,7 +209,7 @@ class RangedTrack:
         """Something of the chunk is missing."""
         self._hand_over(chunk)
         error = error or DownloadFailed(f"The download from {chunk.request.host} ended too early.")
-        late = chunk.link != self._links.number
+        late = chunk.link != self._state.links.number
         match error:
             case UpstreamChanged():
                 self._restart(error)
@@ -341,7 +220,7 @@ class RangedTrack:
             case SourceForbidden() | SourceGone():
                 self._requeue(chunk, now, pause=0.0, failures=chunk.failures)
                 if not late:
-                    self._links.replace(error, expired=True)
+                    self._state.links.replace(error, expired=True)
             case _ if error.verdict is Verdict.FAIL and not late:
                 raise error
             case _:
@@ -360,7 +239,7 @@ class RangedTrack:
             pause = max(pause, min(error.retry_after, self._context.limits.retry_after_cap))
             self._paused_until = max(self._paused_until, now + pause)
         if failures >= self._context.limits.attempts:
-            self._links.replace(error, expired=False)
+            self._state.links.replace(error, expired=False)
             failures = 0
         self._requeue(chunk, now, pause=pause, failures=failures)
 
@@ -371,20 +250,20 @@ class RangedTrack:
             self._requeue(chunk, now, pause=self._context.backoff(self._faults), failures=chunk.failures)
             return
         self._faults = 0
-        if self._querying:
-            self._query = False
+        if self._state.querying:
+            self._state.query = False
             self._requeue(chunk, now, pause=0.0, failures=0)
-        elif not self._plain:
+        elif not self._state.plain:
             self._renew(plain=True)
         else:
-            self._links.replace(error, expired=False)
-            self._renew(plain=self._small is not None)
+            self._state.links.replace(error, expired=False)
+            self._renew(plain=self._state.small is not None)
 
     def _without_length(self, error: DownloadError) -> None:
-        if self._links.proxied_next:
-            self._links.replace(error, expired=False)
+        if self._state.links.proxied_next:
+            self._state.links.replace(error, expired=False)
             self._renew(plain=False)
-        elif self._plain:
+        elif self._state.plain:
             raise error
         else:
             self._renew(plain=True)
@@ -394,22 +273,22 @@ class RangedTrack:
         self._restarts += 1
         if self._restarts > self._context.limits.restarts:
             raise error
-        self._renew(plain=self._plain or self._restarts == self._context.limits.restarts)
+        self._renew(plain=self._state.plain or self._restarts == self._context.limits.restarts)
         self._paused_until = time.monotonic() + self._context.backoff(self._restarts)
 
     def _renew(self, *, plain: bool) -> None:
         self._abort_all()
-        self._file.renew()
-        self._plain, self._if_range, self._probe = plain, True, None
-        self._plan()
+        self._state.file.renew()
+        self._state.if_range, self._probe = True, None
+        self._state.plan(plain=plain)
 
     def _requeue(self, chunk: Chunk, now: float, *, pause: float, failures: int) -> None:
         end = chunk.end
-        if self._plain:
-            end = UNKNOWN if self._size is None else self._size
-        elif self._size is not None:
-            end = min(end, self._size)
-        self._gaps.put(Gap(chunk.at, end, failures, now + pause, chunk.overlap if chunk.at == chunk.first else 0))
+        if self._state.plain:
+            end = UNKNOWN if self._state.size is None else self._state.size
+        elif self._state.size is not None:
+            end = min(end, self._state.size)
+        self._state.gaps.put(Gap(chunk.at, end, failures, now + pause, chunk.overlap if chunk.at == chunk.first else 0))
 
     def _hand_over(self, victim: Chunk) -> None:
         """A chunk failed while a thief was on its way: the thief owns the rest from now on."""
@@ -436,39 +315,45 @@ class RangedTrack:
                 self._context.wire.abort(chunk)
                 self.ended(chunk, None)
         takeover.sample(self._active, now)
-        if self._active and not self._plain:
+        if self._active and not self._state.plain:
             for chunk in takeover.crawling(self._active, now, self._context.limits):
                 self._context.wire.abort(chunk)
                 self._retire(chunk)
                 self._requeue(chunk, now, pause=0.0, failures=chunk.failures)
-        self._file.note()
+        self._state.file.note()
         self._maybe_finish()
 
     def _take_fresh_link(self) -> None:
-        fresh = self._links.settle()
+        fresh = self._state.links.settle()
         if fresh is None:
             return
-        same = fresh.itag == self._track.itag and (fresh.size is None or self._size is None or fresh.size == self._size)
-        if not same:
-            self._track = msgspec.structs.replace(self._track, url=fresh.url, size=fresh.size, itag=fresh.itag)
-            self._renew(plain=self._small is not None)
+        state = self._state
+        if fresh.itag != state.track.itag or (fresh.size or state.size) != (state.size or fresh.size):
+            state.track = msgspec.structs.replace(state.track, url=fresh.url, size=fresh.size, itag=fresh.itag)
+            self._renew(plain=state.small is not None)
 
     def _maybe_finish(self) -> None:
-        if self.error is not None or self._active or self._gaps or self._size is None or self._links.waiting:
+        if (
+            self.error is not None
+            or self._active
+            or self._state.gaps
+            or self._state.size is None
+            or self._state.links.waiting
+        ):
             return
         if self._probe is not None and not self._probe.ended:
             return
-        if self._file.done.prefix != self._size:
-            self._plan()  # a rest that nobody works on: ask for it again
+        if self._state.file.done.prefix != self._state.size:
+            self._state.plan(plain=self._state.plain)  # a rest that nobody works on: ask for it again
             return
-        if is_page(os.pread(self._file.fd, 256, 0)):
-            raise SourceInvalid(f"The media host {self._links.request.host} sent a page instead of the media.")
-        self._finishing = self._context.executor.submit(self._file.finish, self._size)
+        if is_page(os.pread(self._state.file.fd, 256, 0)):
+            raise SourceInvalid(f"The media host {self._state.links.request.host} sent a page instead of the media.")
+        self._finishing = self._context.executor.submit(self._state.file.finish, self._state.size)
 
     def _mark(self, chunk: Chunk) -> None:
         if chunk.at > chunk.marked:
             self.moved += chunk.at - chunk.marked
-            self._file.done.add(chunk.marked, chunk.at)
+            self._state.file.done.add(chunk.marked, chunk.at)
             chunk.marked = chunk.at
 
     def _retire(self, chunk: Chunk) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from downloader.errors import Cancelled, DownloadError, LeaseLost, TimedOut
 from tests.fetch.conftest import Bench, in_thread, video
-from tests.origin import Call, Origin, faults, media_bytes
+from tests.origin import Call, Origin, media_bytes
 from tests.waiting import until
 
 SIZE = 6_000_001
@@ -180,13 +180,17 @@ Engine(settings).fetch([track], Task(work=work, epoch=1, check=lambda: None, pro
 """
 
 
+def on_disk(bench: Bench) -> int:
+    return sum(path.stat().st_blocks * 512 for path in bench.work.rglob("*.media"))
+
+
 def test_a_process_killed_at_ninety_percent(origin: Origin, bench: Bench) -> None:
     size = 20_000_000
     data = media_bytes(size)
     url = origin.add("/v.mp4", data, etag='"one"', rate=1_500_000)
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(bench.work), url], cwd=Path(__file__).parents[2])
     try:
-        until(lambda: origin.moved >= size * 0.9, 30)
+        until(lambda: on_disk(bench) >= size * 0.9, 30)
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
@@ -194,18 +198,22 @@ def test_a_process_killed_at_ninety_percent(origin: Origin, bench: Bench) -> Non
     bench.epoch = 2
     fetched = bench.fetch(video(url))
     assert bench.bytes_of(fetched) == data
-    assert fetched.bytes_moved <= size * 0.12 + 1_000_000  # what was in the sockets on top
+    assert fetched.bytes_moved <= size * 0.12 + 2_000_000  # what a tenth of a second brings, and a slow machine's more
 
 
 @pytest.mark.parametrize("kind", ["mid-body", "no head", "connecting", "backing off"])
 def test_cancel_ends_every_socket_within_a_second(origin: Origin, bench: Bench, kind: str) -> None:
+    gone = threading.Event()
+
     def hang(call: Call) -> None:
-        if kind == "mid-body":
-            faults.stalled(call)
-        elif kind == "no head":
-            call.wait(60)
-        else:
+        if kind == "backing off":
             call.status(503, "Retry-After: 60")
+            return
+        if kind == "mid-body":
+            call.head(200, *call.fields(length=SIZE))
+            call.raw(DATA[:100_000])
+        call.sock.recv(1)  # ends when the client hangs up
+        gone.set()
 
     bench.limits = type(bench.limits)()  # as patient as in production
     url = origin.add("/v.mp4", DATA, script=hang)
@@ -219,8 +227,7 @@ def test_cancel_ends_every_socket_within_a_second(origin: Origin, bench: Bench, 
     thread.join(5)
     assert time.monotonic() - began < 1.0
     assert isinstance(found[0], Cancelled)
-    if kind in ("mid-body", "no head"):
-        until(lambda: origin.closing.is_set() or origin.count() >= 1)
+    assert kind not in ("mid-body", "no head") or gone.wait(1.0)
 
 
 def test_the_jobs_time_is_limited(origin: Origin, bench: Bench) -> None:
@@ -231,6 +238,7 @@ def test_the_jobs_time_is_limited(origin: Origin, bench: Bench) -> None:
 
 def test_a_full_disk_is_said_clearly(origin: Origin, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     import resource
+
     from downloader.errors import InsufficientStorage
 
     url = origin.add("/v.mp4", DATA)
