@@ -1,6 +1,7 @@
 """A proxy in front of the S3 server that breaks what it is told to break."""
 
 import http.client
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ class Fault:
     hang: bool = False
     conditional_only: bool = False
     reached: Event = field(default_factory=Event)
+    reached_at: float = 0.0
 
 
 class FaultProxy(ThreadingHTTPServer):
@@ -59,6 +61,7 @@ class FaultProxy(ThreadingHTTPServer):
                 matches = fault.operation in (name, "*") and (not fault.conditional_only or "If-None-Match" in headers)
                 if matches and fault.times > 0:
                     fault.times -= 1
+                    fault.reached_at = fault.reached_at or time.monotonic()
                     fault.reached.set()
                     return fault
         return None

@@ -169,11 +169,11 @@ def test_no_link_leads_out(local: LocalStore, local_settings: Settings, make_sou
     secret.write_bytes(b"secret")
     folder = local_settings.artifacts_dir / JOB
     (folder / "link.mp4").symlink_to(secret)
-    (local_settings.artifacts_dir / "linkedjob1").symlink_to(local_settings.data_dir / "jobs")
+    (local_settings.artifacts_dir / "linkedjob1").symlink_to(local_settings.jobs_dir / JOB)
     (folder / "loop.mp4").symlink_to("loop.mp4")
     (folder / ".hidden").write_bytes(b"x")
     os.mkfifo(folder / "pipe.mp4")
-    for name in (f"{JOB}/link.mp4", f"linkedjob1/{JOB}", f"{JOB}/loop.mp4", f"{JOB}/.hidden", f"{JOB}/pipe.mp4"):
+    for name in (f"{JOB}/link.mp4", "linkedjob1/out.1.mp4", f"{JOB}/loop.mp4", f"{JOB}/.hidden", f"{JOB}/pipe.mp4"):
         assert local.locate(msgspec.structs.replace(artifact, locator=f"artifacts/{name}")) is None
 
 
