@@ -22,8 +22,8 @@ def up(env):
         assert "listens on" in line, process.stderr.read()
         yield process, line
     finally:
-        process.kill()
-        process.communicate()
+        process.terminate()
+        process.communicate(timeout=60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
