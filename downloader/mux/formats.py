@@ -5,12 +5,15 @@ from typing import Literal
 
 from downloader.errors import MediaInvalid
 
+_ID3_HEADER = 10
+
 DEMUXERS = {
     "mp4": "mov",
     "webm": "matroska",
     "mpegts": "mpegts",
     "ogg": "ogg",
     "mp3": "mp3",
+    "aac": "aac",
     "flv": "flv",
 }
 """Demuxer family (of ``FetchedTrack.format``) to FFmpeg's input format. Nothing else is ever opened."""
@@ -90,9 +93,22 @@ def sniff(head: bytes) -> str | None:
     """The demuxer family by the first bytes of a file (1 KiB is plenty), None when it is none of ours."""
     if head[4:8] in (b"ftyp", b"styp", b"moov", b"moof", b"sidx", b"mdat", b"free", b"skip", b"wide"):
         return "mp4"
-    for magic, family in ((b"\x1a\x45\xdf\xa3", "webm"), (b"OggS", "ogg"), (b"FLV\x01", "flv"), (b"ID3", "mp3")):
+    for magic, family in ((b"\x1a\x45\xdf\xa3", "webm"), (b"OggS", "ogg"), (b"FLV\x01", "flv")):
         if head.startswith(magic):
             return family
     if head[:1] == b"\x47" and head[188:189] in (b"\x47", b""):
         return "mpegts"
-    return "mp3" if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE4, 0xE6) else None  # noqa: PLR2004
+    if len(head) < 2 or head[0] != 0xFF:  # noqa: PLR2004 - the sync word of MPEG audio
+        return None
+    layer = head[1] & 0xF6
+    return "aac" if layer == 0xF0 else "mp3" if layer & 0xE6 == 0xE2 else None  # noqa: PLR2004 - ADTS, layer III
+
+
+def id3_size(head: bytes) -> int:
+    """Bytes of the ID3v2 tag that ``head`` begins with (ID3v2.4, section 3.1), 0 without one."""
+    if not head.startswith(b"ID3") or len(head) < _ID3_HEADER:
+        return 0
+    size = 0
+    for byte in head[6:10]:
+        size = size << 7 | byte & 0x7F
+    return _ID3_HEADER + size

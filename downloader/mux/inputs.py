@@ -14,7 +14,7 @@ from av.stream import Discard, Disposition
 
 from downloader.errors import MediaInvalid
 from downloader.handoff import FetchedTrack
-from downloader.mux.formats import DEMUXERS, sniff
+from downloader.mux.formats import DEMUXERS, id3_size, sniff
 
 _SNIFF_BYTES = 1024
 
@@ -23,7 +23,7 @@ _SNIFF_BYTES = 1024
 def opened(work: Path, fetched: FetchedTrack) -> Iterator[Any]:
     """The track's InputContainer. Raises MediaInvalid when its bytes are not what they should be."""
     path = track_path(work, fetched)
-    family = fetched.format or fetched.track.format or _sniffed(path)
+    family = _sniffed(path) or fetched.format or fetched.track.format
     demuxer = DEMUXERS.get(family or "")
     if demuxer is None:
         raise MediaInvalid(f"The {fetched.track.kind} track is of a kind that cannot be read.")
@@ -65,5 +65,11 @@ def keep_only(source: Any, wanted: list[Any]) -> None:
 
 
 def _sniffed(path: Path) -> str | None:
+    """The demuxer family by the file's own first bytes; a tag of ID3 may stand before MP3 and before raw AAC."""
     with path.open("rb") as file:
-        return sniff(file.read(_SNIFF_BYTES))
+        head = file.read(_SNIFF_BYTES)
+        tag = id3_size(head)
+        if not tag:
+            return sniff(head)
+        file.seek(tag)
+        return sniff(file.read(_SNIFF_BYTES)) or "mp3"

@@ -5,7 +5,6 @@ elementary stream of a lane: it puts every packet in its place on the output's t
 """
 
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -14,6 +13,7 @@ from downloader.errors import MediaInvalid
 STRIDE = 0.5
 _JUMP_BACK = 1.0  # seconds: a timestamp that falls by more is a new count, one that falls by less a stumble
 _JUMP_AHEAD = 10.0  # seconds: in a transport stream a gap this long is a discontinuity (FFmpeg's own figure)
+_NEVER = 1 << 62  # a tick that no media reaches
 _LIMIT = 30 * 86400.0  # seconds: no media is a month long
 
 
@@ -28,23 +28,24 @@ class Strand:
     """One stream to copy into ``target``. ``base`` (seconds) is taken off every timestamp.
 
     ``jumps`` says that leaps ahead are discontinuities to close (a transport stream), not pauses to keep. ``start`` and
-    ``end`` are the bounds of what was copied in seconds of output, ``count`` its packets.
+    ``end`` are the bounds of what was copied in seconds of output, ``empty`` says that nothing was.
     """
 
     def __init__(self, stream: Any, target: Any, base: float, *, jumps: bool = False, gate: Gate | None = None) -> None:
         self.tick = float(stream.time_base)
         self.kind: str = stream.type
-        self.count = 0
+        self.empty = True
         self._target = target
         self._offset = -round(base / self.tick)
         self._jumps = jumps
         self._gate = gate
         self._ahead = _JUMP_AHEAD / self.tick
         self._limit = _LIMIT / self.tick
-        self._last: int | None = None
-        self._expected = 0
-        self._placed = -sys.maxsize
-        self._first, self._end = sys.maxsize, 0
+        self._last = -_NEVER
+        self._duration = 0
+        self._plain = False
+        self._placed = -_NEVER
+        self._first, self._end = _NEVER, 0
 
     def place(self, packet: Any) -> bool:
         """Give ``packet`` its stream and timestamps of the output; False when it does not go there.
@@ -53,9 +54,18 @@ class Strand:
         """
         if packet.is_corrupt and not self._jumps:
             raise MediaInvalid(f"The {self.kind} track is cut short.")
-        source_dts, source_pts, duration = packet.dts, packet.pts, packet.duration or 0
+        dts, pts, duration = packet.dts, packet.pts, packet.duration or 0
+        if dts is None or pts is None or not (self._plain and 0 < dts - self._last < self._ahead and pts >= dts):
+            return self._correct(packet, dts, pts, duration)
+        # Nearly every packet of nearly every file comes this way: it stays as it is.
+        self._last, self._duration = dts, duration
+        packet.stream = self._target
+        self._end = max(self._end, pts + duration)
+        return True
+
+    def _correct(self, packet: Any, source_dts: int | None, source_pts: int | None, duration: int) -> bool:
         dts, pts = self._timed(source_dts, source_pts)
-        self._last, self._expected = dts, dts + (duration or 1)
+        self._last, self._duration = dts, duration
         pts = max(pts, dts)
         if self._gate is not None:
             shift = self._gate.shift(packet, pts * self.tick, duration * self.tick)
@@ -75,7 +85,8 @@ class Strand:
         packet.stream = self._target
         self._first = min(self._first, pts)
         self._end = max(self._end, pts + duration)
-        self.count += 1
+        self.empty = False
+        self._plain = self._gate is None and not self._offset
         return True
 
     @property
@@ -92,16 +103,22 @@ class Strand:
         """Decoding and presentation time on the output's timeline, mended where they are missing or make no sense."""
         if dts is None:
             if pts is None:
-                return self._expected, self._expected
+                expected = self._expected
+                return expected, expected
             dts = pts
         dts, pts = dts + self._offset, (dts if pts is None else pts) + self._offset
-        if self._last is None or 0 < dts - self._last < self._ahead:
+        if self._last == -_NEVER or 0 < dts - self._last < self._ahead:
             return dts, pts
         mended = self._mended(dts, self._last)
         if abs(mended - dts) * self.tick > _JUMP_BACK:
             self._offset += mended - dts
             pts += mended - dts
         return mended, pts
+
+    @property
+    def _expected(self) -> int:
+        """When the next packet is to be decoded, by the last one."""
+        return 0 if self._last == -_NEVER else self._last + (self._duration or 1)
 
     def _mended(self, dts: int, last: int) -> int:
         """When a packet is to be decoded whose time repeats, goes back or leaps."""

@@ -52,7 +52,7 @@ def _written(task: Task, cutting: _Cutting, *, in_front: bool) -> Outcome:
                 write(packet)
             lanes.copy([*copied, *subtitles], write, lambda done: task.advance(min(done, total), total))
     strands = [strand for lane in copied for strand in lane.strands.values()]
-    if any(not strand.count for strand in strands):
+    if any(strand.empty for strand in strands):
         raise MediaInvalid("A track holds no media at all.")
     written = max(strand.end for strand in strands) - min(0.0, *(strand.start for strand in strands))
     if written < total - check.tolerance(total) and declared and not any(source.jumps for source in found):

@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from downloader.errors import MediaInvalid
@@ -129,3 +130,21 @@ def test_cuts_of_sound_are_exact(mux: Callable[..., Muxed], tmp_path: Path, cont
     found = samples(tmp_path / made.main.path, "audio")
     gaps = [after.pts - before.pts - before.duration for before, after in pairwise(found)]
     assert max(map(abs, gaps)) < 0.001
+
+
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\0\0\0\0\x01\0" + bytes(128)])
+def test_raw_aac_becomes_m4a(mux: Callable[..., Muxed], tmp_path: Path, tag: bytes) -> None:
+    with (
+        av.open(str(tmp_path / "x.aac"), "w", format="adts") as raw,
+        opened(make_audio(tmp_path / "a.m4a", 3)) as source,
+    ):
+        target = raw.add_stream_from_template(source.streams[0], opaque=True)
+        for packet in source.demux(source.streams[0]):
+            if packet.size:
+                packet.stream = target
+                raw.mux_one(packet)
+    (tmp_path / "x.ts").write_bytes(tag + (tmp_path / "x.aac").read_bytes())
+
+    made = mux(Media(operation="copy", container="m4a"), fetched(tmp_path / "x.ts", "audio"))
+
+    assert digests(tmp_path / made.main.path, "audio") == digests(tmp_path / "a.m4a", "audio")

@@ -94,3 +94,14 @@ def test_sound_is_taken_out_of_a_file_with_picture(mux: Callable[..., Muxed], tm
     assert digests(output, "audio") == digests(source, "audio")
     with opened(output) as container:
         assert [stream.type for stream in container.streams] == ["audio"]
+
+
+def test_an_edit_list_is_kept(mux: Callable[..., Muxed], tmp_path: Path) -> None:
+    source = make_muxed(tmp_path / "muxed.mp4", 4, SMALL, video_codec="h264-bframes")
+
+    made = mux(Media(operation="copy", container="mp4"), fetched(source, "muxed"))
+
+    for kind in ("video", "audio"):
+        found, wanted = samples(tmp_path / made.main.path, kind), samples(source, kind)
+        assert [sample.pts for sample in found] == pytest.approx([sample.pts for sample in wanted])
+        assert [sample.digest for sample in found] == [sample.digest for sample in wanted]
