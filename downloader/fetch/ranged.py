@@ -1,5 +1,6 @@
 """A track fetched by ranges: what to ask for next, what an answer means, what a failure leads to."""
 
+import contextlib
 import os
 import time
 from concurrent.futures import Future
@@ -18,7 +19,7 @@ from downloader.errors import (
 )
 from downloader.fetch import answers, takeover
 from downloader.fetch.chunk import Chunk
-from downloader.fetch.failures import HostBusy, LengthUnknown, RangeRefused
+from downloader.fetch.failures import HostBusy, LengthUnknown, RangeRefused, disk_error
 from downloader.fetch.gaps import UNKNOWN, Gap
 from downloader.fetch.http import Head
 from downloader.fetch.identity import Identity
@@ -81,6 +82,8 @@ class RangedTrack:
             self._tick(now)
         except DownloadError as error:
             self._give_up(error)
+        except OSError as failure:
+            self._give_up(disk_error(failure))
 
     def fetched(self) -> tuple[FetchedTrack, ...]:
         """See Download."""
@@ -105,11 +108,13 @@ class RangedTrack:
 
     def ended(self, chunk: Chunk, error: DownloadError | None) -> None:
         """A request is over; called by the chunk, outside of callbacks."""
-        self._retire(chunk)
         try:
+            self._retire(chunk)
             self._settle(chunk, error)
         except DownloadError as final:
             self._give_up(final)
+        except OSError as failure:
+            self._give_up(disk_error(failure))
 
     # ---- what to ask for
 
@@ -183,6 +188,7 @@ class RangedTrack:
         victim, thief.victim = thief.victim, None
         if victim is None:
             return
+        victim.flush()
         thief.owns, victim.thief = True, None
         cut = max(thief.start, victim.at)
         thief.end = min(thief.end, victim.end)
@@ -351,27 +357,29 @@ class RangedTrack:
         self._finishing = self._context.executor.submit(self._state.file.finish, self._state.size)
 
     def _mark(self, chunk: Chunk) -> None:
+        chunk.flush()
         if chunk.at > chunk.marked:
             self.moved += chunk.at - chunk.marked
             self._state.file.done.add(chunk.marked, chunk.at)
             chunk.marked = chunk.at
 
     def _retire(self, chunk: Chunk) -> None:
-        self._mark(chunk)
         if chunk in self._active:
             self._active.discard(chunk)
             self._context.budget.release(chunk.request.host, self._context.user)
         if chunk.victim is not None:
             chunk.victim.thief = None
+        self._mark(chunk)
 
     def _abort_all(self) -> None:
         for chunk in list(self._active):
             self._context.wire.abort(chunk)
-            self._retire(chunk)
+            with contextlib.suppress(OSError):  # what cannot be written is not claimed either
+                self._retire(chunk)
         if self._probe is not None and not self._probe.ended:
             self._context.wire.abort(self._probe)
             self._probe = None
 
     def _give_up(self, error: DownloadError) -> None:
-        self._abort_all()
         self.error = error
+        self._abort_all()
