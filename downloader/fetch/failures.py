@@ -23,6 +23,7 @@ from downloader.fetch.http import Head, retry_after
 # https://curl.se/libcurl/c/libcurl-errors.html; everything not named here is a transfer that broke.
 _WEIRD_SERVER_REPLY, _HTTP2_STREAM, _TOO_LARGE = 8, 92, 100  # pycurl has no names for them
 _UNREACHABLE = {
+    pycurl.E_OPERATION_TIMEDOUT: "it did not answer in time",  # connecting is all that curl itself times
     pycurl.E_COULDNT_RESOLVE_HOST: "its name was not found",
     pycurl.E_COULDNT_RESOLVE_PROXY: "the proxy's name was not found",
     pycurl.E_COULDNT_CONNECT: "it refused the connection",
@@ -34,7 +35,6 @@ _BROKEN = {
     pycurl.E_GOT_NOTHING: "it answered nothing",
     pycurl.E_RECV_ERROR: "the connection broke",
     pycurl.E_SEND_ERROR: "the connection broke",
-    pycurl.E_OPERATION_TIMEDOUT: "it was too slow",
     pycurl.E_HTTP2: "the HTTP/2 connection broke",
     _HTTP2_STREAM: "the HTTP/2 stream broke",
 }
@@ -65,12 +65,10 @@ class LengthUnknown(RangeRefused):
     """The host does not say how long the media is."""
 
 
-def curl_error(host: str, code: int, *, connected: bool) -> DownloadError:
+def curl_error(host: str, code: int) -> DownloadError:
     """The error for curl's ``code`` on a transfer from ``host``."""
     if code in _INVALID:
         return RangeRefused(f"The media host {host} cannot be used: {_INVALID[code]}.")
-    if code == pycurl.E_OPERATION_TIMEDOUT and not connected:
-        return UpstreamUnavailable(f"The media host {host} cannot be reached: it did not answer in time.")
     if code in _UNREACHABLE:
         return UpstreamUnavailable(f"The media host {host} cannot be reached: {_UNREACHABLE[code]}.")
     return DownloadFailed(f"The download from {host} failed: {_BROKEN.get(code, f'transfer error {code}')}.")

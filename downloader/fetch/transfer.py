@@ -309,8 +309,7 @@ class Wire:
             return BlockedAddress(f"The media host {transfer.request.host} leads to an address that is not public.")
         if transfer.error is not None or transfer.location is not None or code == 0:
             return transfer.error
-        connected = bool(transfer.curl.getinfo(pycurl.PRETRANSFER_TIME))
-        return curl_error(transfer.request.host, code, connected=connected)
+        return curl_error(transfer.request.host, code)
 
     def _redirect(self, transfer: _Transfer) -> None:
         """Follow by hand: every hop is a request of its own, with its own check, policy and headers."""
