@@ -6,7 +6,7 @@ import msgspec
 
 from downloader.artifacts.names import file_name
 from downloader.config import Settings
-from downloader.errors import StorageFailed
+from downloader.errors import EngineCrashed, StorageFailed
 from downloader.handoff import Fetched, FetchedTrack, Media, Muxed, MuxedFile, Plan
 from downloader.mux.engine import Engine
 from downloader.mux.order import Made, Order
@@ -16,7 +16,7 @@ _SLACK = 64 << 20  # bytes that an output may have beyond twice its input
 _LOSSLESS_RATE = 1_600_000  # bits per second: 48 kHz, stereo, 16 bit, and some
 _CPU_SECONDS = 60
 _CPU_BYTES_PER_SECOND = 8 << 20  # a slow disk and a slow core copy faster than this
-_LABEL_LIMIT = 15  # characters: a name stays below the 255 bytes that file systems take
+_LABEL_LIMIT = 14  # characters: a name stays below the 255 bytes that file systems take
 _REALTIME = 4  # transcoding sound is many times faster than playing it, also on a slow core
 
 
@@ -33,19 +33,14 @@ class MuxStage:
         fetched = step.take("fetch", Fetched)
         order = _order(step, plan.media, fetched.tracks)
         _clear(step.work, order.stem)
+        title = plan.title or plan.media.title
         try:
             done = self._engine.run(order, step.check, step.progress)
+            main, *sidecars = (_named(made, title, order) for made in (done.main, *done.sidecars))
         except BaseException:
             _clear(step.work, order.stem)
             raise
-        title = plan.title or plan.media.title
-        main = _named(done.main, title)
-        muxed = Muxed(
-            main=main,
-            sidecars=tuple(_named(made, title) for made in done.sidecars),
-            duration_ms=done.duration_ms,
-            warnings=done.warnings,
-        )
+        muxed = Muxed(main=main, sidecars=tuple(sidecars), duration_ms=done.duration_ms, warnings=done.warnings)
         return StepResult(
             outputs=muxed,
             duration_ms=done.duration_ms,
@@ -83,10 +78,16 @@ def _clear(work: Path, stem: str) -> None:
         raise StorageFailed("The work folder cannot be written.") from error
 
 
-def _named(made: Made, title: str) -> MuxedFile:
-    """The file as clients will see it; a sidecar's label stands between title and extension."""
+def _named(made: Made, title: str, order: Order) -> MuxedFile:
+    """The file as clients will see it; a sidecar's label stands between title and extension.
+
+    The child has handled a stranger's bytes: what it says is believed only of files that it was to make.
+    """
+    path = Path(order.work, made.path)
+    if made.path != path.name or not made.path.startswith(f"{order.stem}.") or path.is_symlink() or not path.is_file():
+        raise EngineCrashed("The muxer names a file that it was not to make.")
     name = file_name(title, made.extension)
     if made.label:
         label = "".join(c for c in made.label if c.isascii() and (c.isalnum() or c == "-"))[:_LABEL_LIMIT]
         name = f"{name.removesuffix(made.extension)}{label or 'und'}.{made.extension}"
-    return MuxedFile(path=made.path, name=name, size=made.size, content_type=made.content_type)
+    return MuxedFile(path=made.path, name=name, size=path.stat().st_size, content_type=made.content_type)

@@ -33,8 +33,12 @@ def main(descriptor: int) -> None:
     """Serve orders from the socket ``descriptor`` until its other end closes."""
     av.logging.set_level(None)
     channel = socket.socket(fileno=descriptor)
-    _load()
-    walls = containment.enclose()
+    try:
+        _load()
+        walls = containment.enclose()
+    except BaseException:
+        _send(channel, Broken(traceback.format_exc()))
+        raise
     gc.collect()
     gc.freeze()
     _send(channel, Ready(walls))

@@ -55,7 +55,7 @@ def snap(survey: Survey, cuts: Sequence[Cut]) -> Snapped:
     """Fit ``cuts`` to the key frames of ``survey``."""
     scenes: list[Scene] = []
     kept: list[tuple[float, float]] = []
-    first, begin, kept_whole = 0, 0.0, 0
+    first, begin, kept_whole, count = 0, 0.0, 0, len(survey.times)
     for asked, end in merged(cuts):
         start = max(asked, begin)
         resume = _resume(survey, start, end)
@@ -64,15 +64,16 @@ def snap(survey: Survey, cuts: Sequence[Cut]) -> Snapped:
         if resume is None:
             kept_whole += 1
             continue
-        stop = next(at for at in range(first, len(survey.times)) if survey.times[at] >= start)
-        last = len(survey.times) if resume == len(survey.times) else resume
-        seam = max(min(survey.times[stop:last]), begin)
+        stop = next((at for at in range(first, count) if survey.times[at] >= start), count)
+        if resume <= stop:
+            continue  # it is shorter than a picture
+        seam = max(min(survey.times[stop:resume]), begin)
         if seam > begin:
             scenes.append(Scene(first, stop, begin))
             kept.append((begin, seam))
-        first, begin = last, survey.end if last == len(survey.times) else survey.times[last]
-    if first < len(survey.times):
-        scenes.append(Scene(first, len(survey.times), begin))
+        first, begin = resume, survey.end if resume == count else survey.times[resume]
+    if first < count:
+        scenes.append(Scene(first, count, begin))
         kept.append((begin, math.inf))
     return Snapped(tuple(scenes), keeping(kept), kept_whole)
 

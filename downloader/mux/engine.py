@@ -31,6 +31,7 @@ _TURN_SECONDS = 0.1
 _START_SECONDS = 30.0
 _END_SECONDS = 1.0
 _RECEIVE = 1 << 16
+_LONGEST = 1 << 22  # bytes of one message
 _decode = msgspec.json.Decoder(Message).decode
 
 log = structlog.get_logger(__name__)
@@ -69,7 +70,7 @@ class Engine:
         child = self._get()
         whole = False
         try:
-            child.ready()
+            child.ready(check)
             outcome = self._watch(child, order, check, progress)
             whole = True
         finally:
@@ -160,14 +161,17 @@ class _Child:
             )
         self._channel.settimeout(_START_SECONDS)
 
-    def ready(self) -> dict[str, str]:
+    def ready(self, check: Callable[[], None] = lambda: None) -> dict[str, str]:
         """Wait until it can take an order; which walls stand. Raises EngineCrashed when it does not come up."""
         deadline = time.monotonic() + _START_SECONDS
         while self._walls is None or self._working:
-            for message in self.receive(max(deadline - time.monotonic(), 0.0)):
+            for message in self.receive(_TURN_SECONDS):
                 if isinstance(message, Ready):
                     self._walls = message.walls
                     log.info("mux.ready", **self._walls)
+                elif isinstance(message, Broken):
+                    log.error("mux.broken", trace=message.trace)
+            check()
             if time.monotonic() > deadline:
                 raise EngineCrashed("The muxer does not start.")
         return self._walls
@@ -193,7 +197,12 @@ class _Child:
         if not received:
             raise EngineCrashed("The muxer died.")
         *lines, self._buffer = (self._buffer + received).split(b"\n")
-        messages = [_decode(line) for line in lines]
+        try:
+            messages = [_decode(line) for line in lines]
+        except (msgspec.DecodeError, ValueError):
+            raise EngineCrashed("The muxer talks nonsense.") from None
+        if len(self._buffer) > _LONGEST:
+            raise EngineCrashed("The muxer talks without end.")
         if any(isinstance(message, Exited) for message in messages):
             self._working = False
         return messages

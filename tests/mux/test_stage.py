@@ -1,0 +1,71 @@
+"""The stage: what it hands on, and what it believes of its child."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from downloader.config import Settings
+from downloader.errors import EngineCrashed
+from downloader.handoff import Media, Muxed
+from downloader.mux.engine import Engine
+from downloader.mux.order import Finished, Made
+from stages.contract import StepContext
+from stages.mux import MuxStage
+from tests.media import make_video
+from tests.mux.conftest import fetched
+
+MEDIA = Media(operation="copy", container="mp4", title="A title", duration_s=3)
+
+
+def test_what_it_hands_on(context: Callable[..., StepContext], stage: MuxStage, tmp_path: Path) -> None:
+    video = fetched(make_video(tmp_path / "video.mp4", 3, (64, 64)), "video")
+
+    result = stage.run(context(MEDIA, video, epoch=7))
+
+    muxed = result.outputs
+    assert isinstance(muxed, Muxed)
+    assert muxed.main.path == "mux-7.mp4"
+    assert muxed.main.name == "A title.mp4"
+    assert muxed.main.size == (tmp_path / "mux-7.mp4").stat().st_size == result.fields["bytes"]
+    assert (muxed.duration_ms, result.duration_ms) == (3000, 3000)
+    assert result.resolved is not None
+    assert (result.resolved.container, result.resolved.file_name) == ("mp4", "A title.mp4")
+
+
+def test_what_an_earlier_try_left_is_cleared(
+    context: Callable[..., StepContext], stage: MuxStage, tmp_path: Path
+) -> None:
+    video = fetched(make_video(tmp_path / "video.mp4", 3, (64, 64)), "video")
+    (tmp_path / "mux-1.0.vtt").write_text("left over")
+    (tmp_path / "mux-1.mp4").write_text("left over")
+
+    stage.run(context(MEDIA, video))
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mux-1.mp4", "video.mp4"]
+
+
+@pytest.fixture
+def lying(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], MuxStage]:
+    """A stage whose child says that it made a file of this path."""
+
+    def make(path: str) -> MuxStage:
+        found = Finished(main=Made(path, 1, "mp4", "video/mp4"), container="mp4")
+        monkeypatch.setattr(Engine, "run", lambda *_: found)
+        monkeypatch.setattr(Engine, "warm", lambda *_: None)
+        return MuxStage(Settings())
+
+    return make
+
+
+@pytest.mark.parametrize("path", ["../other/secret", "secret", "mux-1.", "mux-1.link", "/etc/passwd", "mux-10.mp4"])
+def test_a_file_that_it_was_not_to_make_is_not_handed_on(
+    context: Callable[..., StepContext], lying: Callable[[str], MuxStage], tmp_path: Path, path: str
+) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "mux-10.mp4").write_text("another epoch's")
+    video = fetched(make_video(tmp_path / "video.mp4", 3, (64, 64)), "video")
+    (tmp_path / "mux-1.link").symlink_to("/etc/passwd")
+
+    with pytest.raises(EngineCrashed):
+        lying(path).run(context(MEDIA, video))
