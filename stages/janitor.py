@@ -95,7 +95,7 @@ class Janitor:
 
     def _tidy(self) -> None:
         if self._ticks % _SWEEP_EVERY == 0:
-            self._store.unblock()
+            self._store.mend()
             self._sweep.work_folders()
             self._sweep.expired()
         if self._ticks % _DEEP_SWEEP_EVERY == _DEEP_SWEEP_EVERY - 1:

@@ -40,9 +40,10 @@ class Recovery:
         """How many steps have been ready for ``grace`` seconds, per stage."""
         return {row["stage"]: row["due"] for row in self.db.rows(_SQL["due_counts"], {"grace": grace})}
 
-    def unblock(self) -> None:
-        """Make ready what waits although all it needs is done."""
+    def mend(self) -> None:
+        """Make ready what waits although all it needs is done; free disk that ended jobs still hold."""
         self.db.rows(_SQL["unblock"] + " RETURNING name")
+        self.db.rows(_SQL["unreserve"] + " RETURNING r.job_id")
 
     def forget_workers(self) -> None:
         """Drop the rows of processes not heard of for an hour."""

@@ -193,19 +193,25 @@ UPDATE downloader_steps w SET state = 'ready', ready_at = now()
 -- name: reserve
 -- Serialized per volume; the row is there when the bytes fit beside everybody else's. Always one row: who else holds
 -- how much, so that the caller can tell "not yet" from "never".
+-- The job's row is locked, so that its end comes wholly before or wholly after.
 SELECT pg_advisory_xact_lock(hashtext('downloader volume ' || %(volume)s));
 WITH others AS (
     SELECT coalesce(sum(bytes), 0) AS bytes FROM downloader_reservations
      WHERE volume = %(volume)s AND job_id <> %(job_id)s
 ), made AS (
     INSERT INTO downloader_reservations (job_id, volume, bytes)
-    SELECT j.id, %(volume)s, %(bytes)s FROM downloader_jobs j, others
-     WHERE j.id = %(job_id)s AND j.status = 'running'
-       AND %(free)s::bigint - others.bytes - %(minimum)s::bigint >= %(bytes)s::bigint
+    SELECT j.id, %(volume)s, %(bytes)s
+      FROM (SELECT id FROM downloader_jobs WHERE id = %(job_id)s AND status = 'running' FOR UPDATE) j, others
+     WHERE %(free)s::bigint - others.bytes - %(minimum)s::bigint >= %(bytes)s::bigint
     ON CONFLICT (job_id) DO UPDATE SET volume = excluded.volume, bytes = excluded.bytes
     RETURNING 1
 )
 SELECT EXISTS (SELECT FROM made) AS made, others.bytes::bigint AS others FROM others
+
+-- name: unreserve
+-- Reservations of jobs that have ended: cannot be, and are mended all the same.
+DELETE FROM downloader_reservations r USING downloader_jobs j
+ WHERE j.id = r.job_id AND j.status NOT IN ('queued', 'running')
 
 -- name: reserved
 SELECT coalesce(sum(bytes), 0)::bigint AS bytes FROM downloader_reservations WHERE volume = %(volume)s
