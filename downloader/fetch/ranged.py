@@ -19,6 +19,7 @@ from downloader.errors import (
 )
 from downloader.fetch import answers, takeover
 from downloader.fetch.chunk import Chunk
+from downloader.fetch.concurrency import Concurrency
 from downloader.fetch.failures import HostBusy, LengthUnknown, RangeRefused, disk_error
 from downloader.fetch.gaps import UNKNOWN, Gap
 from downloader.fetch.http import Head
@@ -42,6 +43,7 @@ class RangedTrack:
         self.moved = 0
         self._context = context
         self._state = RangeState(track, context)
+        self._concurrency = Concurrency(context.workers)
         self._active: set[Chunk] = set()
         self._probe: Probe | None = None
         self._finishing: Future[None] | None = None
@@ -65,7 +67,7 @@ class RangedTrack:
         if self._state.querying and self._probe is None and self._state.file.identity.size is None:
             self._probe = Probe(self._state.links.request, self._context.limits, self._probed)
             return self._probe
-        width = 1 if self._state.plain or not self._state.pinned else self._context.workers
+        width = 1 if self._state.plain or not self._state.pinned else self._concurrency.width
         if len(self._active) >= width:
             return None
         gap = self._state.gaps.take(now, self._chunk_size())
@@ -320,6 +322,7 @@ class RangedTrack:
             if chunk.whole or (not chunk.owns and chunk.victim not in self._active):
                 self._context.wire.abort(chunk)
                 self.ended(chunk, None)
+        self._concurrency.observe(now, self.moved, len(self._active))
         takeover.sample(self._active, now)
         if self._active and not self._state.plain:
             for chunk in takeover.crawling(self._active, now, self._context.limits):
