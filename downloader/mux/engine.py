@@ -31,6 +31,7 @@ _TURN_SECONDS = 0.1
 _START_SECONDS = 30.0
 _END_SECONDS = 1.0
 _RECEIVE = 1 << 16
+_SLOWEST = 32 << 20  # bytes per second at which a file may be moved to make room for its index, without a word
 _LONGEST = 1 << 22  # bytes of one message
 _decode = msgspec.json.Decoder(Message).decode
 
@@ -40,7 +41,8 @@ log = structlog.get_logger(__name__)
 class Engine:
     """Runs orders, each in a child; children are kept warm. Safe from any thread.
 
-    ``stall_seconds`` without a word from the order is a hang; ``wall_seconds`` is the most that any order may take.
+    ``stall_seconds`` (more for large media) without a word from the order is a hang; ``wall_seconds`` is the most that
+    any order may take.
     """
 
     def __init__(self, *, stall_seconds: float = 60.0, wall_seconds: float = 6 * 3600.0) -> None:
@@ -95,6 +97,7 @@ class Engine:
         self, child: "_Child", order: Order, check: Callable[[], None], progress: Callable[[int, int], None]
     ) -> Finished | Failed:
         child.send(order)
+        patience = self._stall + sum(track.size for track in order.tracks) / _SLOWEST
         started = heard = time.monotonic()
         begun = False
         while True:
@@ -115,7 +118,7 @@ class Engine:
                     raise EngineCrashed(f"The muxer died on this media ({_how(message.status)}).")
             if now - started > self._wall:
                 raise TimedOut("Making the file took longer than it may.")
-            if now - heard > self._stall:
+            if now - heard > patience:
                 raise EngineCrashed("The muxer hung on this media.")
 
     def _get(self) -> "_Child":

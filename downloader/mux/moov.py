@@ -10,6 +10,9 @@ again with the index at the end moved by FFmpeg.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+LEAST = 1 << 17
+"""Bytes of room that even the shortest media may have."""
+
 _MARGIN = 1.05
 _FIXED = 8192  # headers, codec parameters, edit lists
 _CHUNK = 20

@@ -109,14 +109,17 @@ def _options(
         return {}
     if not in_front or not seconds:
         return {"movflags": "faststart"}
+    extra = sum(4 * len(text) for text in sink.tags(media).values()) + (len(along.cover.data) if along.cover else 0)
     size = moov.room(
         [_rate(stream, source) for source in found for stream in source.streams],
         seconds,
         cues=along.cue_count if extras.codec_for(container, media) else 0,
         chapters=len(media.chapters),
-        extra=sum(4 * len(text) for text in sink.tags(media).values()) + (len(along.cover.data) if along.cover else 0),
+        extra=extra,
     )
-    return {"moov_size": str(size)}
+    # A length that makes no sense must not make a hole of it: no index is half as large as its media.
+    most = sum(source.fetched.size for source in found) // 2 + moov.LEAST + extra
+    return {"moov_size": str(min(size, most))}
 
 
 def _rate(stream: Any, source: Source) -> moov.Rate:
