@@ -34,6 +34,15 @@ class ClientSocket(socket.socket):
     file_bytes = 0
     """Bytes that ``sendfile`` has sent since this was last set to 0."""
 
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """At most ``size`` bytes; none when the client is done, or when a drain shut the connection meanwhile."""
+        try:
+            return bytes(super().recv(size, flags))
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            return b""
+
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Send all of ``data``; raises BrokenPipeError when the client does not take it within STALL_SECONDS."""
         with gevent.Timeout(STALL_SECONDS, _gone()):

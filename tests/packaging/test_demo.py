@@ -26,3 +26,4 @@ def test_the_demo_ends_with_a_playable_file(tmp_path):
     folder = re.search(r"data in (\S+)\)", done.stdout)[1]
     assert not Path(folder).exists()
     assert processes_in(Path(folder)) == []
+    assert "Traceback" not in done.stderr

@@ -161,6 +161,32 @@ def test_sigterm_lets_a_download_finish(serve, own_rows):
     assert server.process.wait(PATIENCE) == 0
 
 
+def test_sigterm_closes_a_kept_connection_without_a_word(serve):
+    server = serve()
+    connection = server.connect()
+    connection.request("GET", "/health")
+    connection.getresponse().read()
+    assert server.terminate() == 0
+    assert connection.sock.recv(1) == b""
+    connection.close()
+    said = server.process.stderr.read().decode()
+    assert "Handling signal: term" in said
+    assert "Traceback" not in said
+
+
+def test_polls_are_logged_when_they_fail_or_when_debugging(serve, own_rows):
+    job_id = own_rows.job()
+    wanted = [("/health", 200), (f"/jobs/{job_id}", 200), ("/jobs/unknown", 404), (f"/jobs/{job_id}/artifact", 409)]
+    for level, logged in (("info", wanted[2:]), ("debug", wanted)):
+        server = serve(LOG_LEVEL=level)
+        for path, status in wanted:
+            assert server.get(path)[0] == status
+        assert server.terminate() == 0
+        lines = [(line["path"], line["status"]) for line in access_log(server)]
+        # While debugging, the harness's own look at /health is there as well.
+        assert lines == (logged if level == "info" else [("/health", 200), *logged])
+
+
 def test_ends_with_whoever_holds_the_lifeline(serve):
     server = serve()
     server.cut()
