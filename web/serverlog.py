@@ -1,11 +1,16 @@
 """gunicorn's logger, writing to ours: one structured line per request, without query strings."""
 
+import re
 from collections.abc import MutableMapping
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 
 import structlog
 from gunicorn.glogging import Logger
+
+# What clients and probes ask for every few seconds.
+_POLLED = re.compile(r"/health(/deep)?|/jobs/[^/]+")
 
 
 class ServerLog(Logger):
@@ -41,15 +46,17 @@ class ServerLog(Logger):
         self._server.error(_text(msg, args), exc_info=kwargs.get("exc_info", True))
 
     def access(self, resp: Any, req: Any, environ: MutableMapping[str, Any], request_time: timedelta) -> None:
-        """One answered request. Health checks, which come every few seconds, are for debugging only."""
+        """One answered request. Polls that found what they asked for are for debugging only."""
         del req
-        path = environ.get("PATH_INFO", "")
-        say = self._server.debug if path.startswith("/health") else self._server.info
+        path, method = environ.get("PATH_INFO", ""), environ.get("REQUEST_METHOD")
+        status = int(str(resp.status).split(None, 1)[0])
+        polled = status == HTTPStatus.OK and method in ("GET", "HEAD") and _POLLED.fullmatch(path)
+        say = self._server.debug if polled else self._server.info
         say(
             "request",
-            method=environ.get("REQUEST_METHOD"),
+            method=method,
             path=path[:256],
-            status=int(str(resp.status).split(None, 1)[0]),
+            status=status,
             bytes=resp.sent or resp.sock.file_bytes,
             ms=round(request_time.total_seconds() * 1000, 1),
             request_id=environ.get("HTTP_X_REQUEST_ID", "")[:128] or None,
