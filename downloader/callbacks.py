@@ -5,12 +5,17 @@ A receiver recomputes the signature over ``<timestamp>.<body>`` with the shared 
 
 import hashlib
 import hmac
-from typing import Final
+from collections.abc import Collection
+from datetime import UTC
+from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
+
+import msgspec
 
 from downloader import errors
 from downloader.clock import Clock, SystemClock
 from downloader.config import Settings
+from downloader.job import Job
 
 TIMESTAMP_HEADER: Final = "X-TypeType-Timestamp"
 SIGNATURE_HEADER: Final = "X-TypeType-Signature"
@@ -26,9 +31,28 @@ def sign(secret: str, timestamp: int, body: bytes) -> str:
     return "sha256=" + hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
 
 
-def allowed(url: str, settings: Settings) -> bool:
-    """True when callbacks may go to ``url``: plain http or https, to a host of CALLBACK_ALLOW_HOSTS, no user in it."""
-    return _target(url, settings) is not None
+def allowed(url: str, hosts: Collection[str]) -> bool:
+    """True when callbacks may go to ``url``: plain http or https, to one of ``hosts`` (lower case), no user in it."""
+    return _target(url, hosts) is not None
+
+
+def body(job: Job, base: str, clock: Clock) -> bytes:
+    """How an ended ``job`` is told, as JSON: camelCase, absent rather than null; links stand below ``base``."""
+    artifact = job.artifact
+    standing = artifact is not None and (artifact.expires_at is None or artifact.expires_at > clock.now())
+    fields: dict[str, Any] = {
+        "id": job.id,
+        "url": job.url,
+        "status": job.status,
+        "stage": job.stage,
+        "errorCode": job.error_code,
+        "error": job.error,
+        "title": job.title or None,
+        "artifactUrl": f"{base}/jobs/{job.id}/artifact" if standing else None,
+        "finishedAt": job.finished_at.astimezone(UTC) if job.finished_at else None,
+        "totalMs": job.total_ms,
+    }
+    return msgspec.json.encode({name: value for name, value in fields.items() if value is not None})
 
 
 def send(url: str, body: bytes, settings: Settings, clock: Clock | None = None) -> None:
@@ -37,7 +61,7 @@ def send(url: str, body: bytes, settings: Settings, clock: Clock | None = None) 
     Follows no redirect and uses no proxy. Raises BlockedAddress for a URL that is not allowed, UpstreamUnavailable for
     what another try may cure (no answer in 15 s, 5xx, 408, 425, 429), SourceForbidden for any other answer.
     """
-    target = _target(url, settings)
+    target = _target(url, settings.callback_allow_hosts)
     if target is None:
         raise errors.BlockedAddress("Callbacks to this address are not allowed.")
     timestamp = int((clock or SystemClock()).now().timestamp())
@@ -58,7 +82,7 @@ def send(url: str, body: bytes, settings: Settings, clock: Clock | None = None) 
     raise errors.SourceForbidden(f"The callback's receiver refused it with {status}.")
 
 
-def _target(url: str, settings: Settings) -> SplitResult | None:
+def _target(url: str, hosts: Collection[str]) -> SplitResult | None:
     """``url`` as it will be asked for, without its fragment; None when it is not allowed."""
     # What parsers disagree about is refused, so that the host that is checked is the host that is called.
     if not url.isascii() or not url.isprintable() or set(url) & set(' \\"<>{}|^`'):
@@ -68,7 +92,7 @@ def _target(url: str, settings: Settings) -> SplitResult | None:
         host, port = split.hostname or "", split.port
     except ValueError:
         return None
-    if split.scheme not in ("http", "https") or "@" in split.netloc or host not in settings.callback_allow_hosts:
+    if split.scheme not in ("http", "https") or "@" in split.netloc or host not in hosts:
         return None
     netloc = f"[{host}]" if ":" in host else host
     return split._replace(netloc=f"{netloc}:{port}" if port else netloc, fragment="")

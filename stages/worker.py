@@ -19,6 +19,7 @@ from downloader.sweep import Sweep
 from downloader.vault import Vault
 from stages import recovery
 from stages.beats import Beats
+from stages.callbacks import Callbacks
 from stages.contract import Stage
 from stages.feed import Feed
 from stages.identity import Worker
@@ -52,11 +53,7 @@ def run(worker: Worker, settings: Settings, boundary: Callable[[str, Claim | Non
     log.info("started", worker=worker.identity, slots=worker.slots)
     _succeed(worker, parts)
     if worker.stage == JANITOR:
-        sweep = Sweep(settings, parts.store, open_store(settings), parts.clock)
-        janitor = Janitor(
-            settings, store=parts.store, broker=parts.broker, clock=parts.clock, sweep=sweep, worker=worker
-        )
-        janitor.run(parts.stop)
+        _run_janitor(worker, parts)
     else:
         _run_slots(worker, parts)
     _leave(worker, parts)
@@ -72,6 +69,19 @@ def build(stage: str, settings: Settings) -> Stage:
     module, _, name = factory.partition(":")
     made: Stage = getattr(importlib.import_module(module), name)(settings)
     return made
+
+
+def _run_janitor(worker: Worker, parts: Parts) -> None:
+    sweep = Sweep(parts.settings, parts.store, open_store(parts.settings), parts.clock)
+    janitor = Janitor(
+        parts.settings, store=parts.store, broker=parts.broker, clock=parts.clock, sweep=sweep, worker=worker
+    )
+    senders = Callbacks(parts.settings, parts.store, parts.clock).start(parts.stop)
+    janitor.run(parts.stop)
+    deadline = parts.clock.monotonic() + parts.settings.drain_seconds
+    for sender in senders:
+        # One that is cut off has its callback sent again: better twice than never.
+        sender.join(max(0.0, deadline - parts.clock.monotonic()))
 
 
 def _run_slots(worker: Worker, parts: Parts) -> None:

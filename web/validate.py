@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from downloader import callbacks
 from downloader.job import Options, Subtitles
 from web.errors import Refusal
 
@@ -60,7 +61,9 @@ def options(fields: Fields, callback_hosts: Collection[str] = ()) -> Options:
     beside the options or within them, may name.
     """
     given = _object(fields, "options")
-    callback = _callback(given if given.get("callbackUrl") else fields, callback_hosts)
+    callback = _callback(given, callback_hosts, "options.callbackUrl") or _callback(
+        fields, callback_hosts, "callbackUrl"
+    )
     quality = _text(given, "quality", _QUALITY, "best, balanced, small or a height such as 720p")
     return Options(
         mode=cast("Mode", _choice(given, "mode", "video", "audio", "thumbnail") or "video"),
@@ -212,17 +215,10 @@ def _itag(fields: Fields, name: str) -> int | None:
     return found or None
 
 
-def _callback(fields: Fields, hosts: Collection[str]) -> str | None:
+def _callback(fields: Fields, hosts: Collection[str], path: str) -> str | None:
     found = fields.get("callbackUrl")
     if found is None or found == "":
         return None
-    takes = "an http or https URL on one of the hosts in CALLBACK_ALLOW_HOSTS"
-    if not isinstance(found, str):
-        raise _bad("callbackUrl", takes)
-    try:
-        host = urlsplit(_checked(found.strip())).hostname
-    except Refusal:
-        raise _bad("callbackUrl", takes) from None
-    if host not in hosts:
-        raise _bad("callbackUrl", takes)
-    return found.strip()
+    if isinstance(found, str) and len(found) <= MAX_URL_LENGTH and callbacks.allowed(found.strip(), hosts):
+        return found.strip()
+    raise _bad(path, "an http or https URL on one of the hosts in CALLBACK_ALLOW_HOSTS")
