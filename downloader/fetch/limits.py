@@ -38,7 +38,7 @@ class Limits:
 
     first_chunk: int = MIB  # a start is quick with small chunks; they double up to DOWNLOAD_CHUNK_SIZE
     takeover_min: int = 128 * KIB  # a rest smaller than this is taken over whole rather than shared
-    crawl_after: float = 1.5  # seconds before a connection is judged against its siblings
+    crawl_after: float = 1.0  # seconds before a connection is judged against its siblings
     crawl_ratio: float = 0.1  # of the siblings' median speed
 
     subtitle_bytes: int = 16 * MIB

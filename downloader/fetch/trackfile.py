@@ -12,7 +12,7 @@ from downloader.fetch.limits import MIB
 from downloader.fetch.ranges import Ranges
 
 _NOTE_SECONDS, _NOTE_BYTES = 0.1, 8 * MIB  # how much may be lost when the process dies
-_SYNC_SECONDS, _SYNC_BYTES = 2.0, 256 * MIB  # and when the machine dies
+_SYNC_SECONDS, _SYNC_BYTES = 2.0, 64 * MIB  # and when the machine dies
 _BOOT = boot_id()
 
 
