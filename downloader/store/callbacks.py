@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from downloader.job import Job
 from downloader.store import rows
-from downloader.store.database import Database, named
+from downloader.store.database import Database
+from downloader.store.statements import named
 
 _SQL = named("callbacks.sql")
 

@@ -1,9 +1,9 @@
 """Connections to Postgres: a small pool, one round trip per call, our errors instead of psycopg2's."""
 
 import queue
+import weakref
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.resources import files
 from typing import Any
 
 import psycopg2
@@ -11,6 +11,7 @@ import psycopg2.extras
 import psycopg2.pool
 
 from downloader.errors import StoreUnavailable
+from downloader.store.statements import Statement
 
 Row = dict[str, Any]
 
@@ -22,7 +23,8 @@ _CONNECT: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
     "application_name": "downloader",
-    "options": "-c statement_timeout=30000 -c timezone=UTC",
+    # Our prepared statements find their rows by key: one plan fits all values.
+    "options": "-c statement_timeout=30000 -c timezone=UTC -c plan_cache_mode=force_generic_plan",
 }
 _WAIT_FOR_CONNECTION = 10.0
 
@@ -35,6 +37,7 @@ class Database:
         self._free: queue.LifoQueue[Any] = queue.LifoQueue()
         for _ in range(size):
             self._free.put(None)
+        self._prepared: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
     def rows(self, sql: str, values: Mapping[str, Any] | None = None) -> list[Row]:
         """Run ``sql`` in one round trip and one transaction; the rows of its last statement.
@@ -82,30 +85,37 @@ class Database:
     def _connect(self) -> Any:
         connection = psycopg2.connect(self._dsn, **_CONNECT)
         connection.autocommit = True
+        self._prepared[connection] = set()
         return connection
 
-    @staticmethod
-    def _run(connection: Any, sql: str, values: Mapping[str, Any] | None) -> list[Row]:
+    def _run(self, connection: Any, sql: str, values: Mapping[str, Any] | None) -> list[Row]:
         with connection.cursor() as cursor:
-            cursor.execute(sql, values)
+            if isinstance(sql, Statement) and sql.body:
+                self._execute_prepared(connection, cursor, sql, values)
+            else:
+                cursor.execute(sql, values)
             if cursor.description is None:
                 return []
             names = [column.name for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
+    def _execute_prepared(
+        self, connection: Any, cursor: Any, statement: Statement, values: Mapping[str, Any] | None
+    ) -> None:
+        """Plan once a connection what is asked again and again: planning costs more than running it."""
+        known = self._prepared[connection]
+        if statement.name not in known:
+            cursor.execute(statement.prepare)
+            known.add(statement.name)
+        try:
+            cursor.execute(statement.execute, values)
+        except psycopg2.errors.InvalidSqlStatementName:
+            # A pooler between us and Postgres gave us another session: plain text works everywhere.
+            known.discard(statement.name)
+            cursor.execute(str(statement), values)
+
 
 _IDLE = psycopg2.extensions.TRANSACTION_STATUS_IDLE
-
-
-def named(file: str) -> dict[str, str]:
-    """The statements of a .sql file of this folder by the names in their ``-- name:`` lines."""
-    text = (files("downloader.store") / file).read_text(encoding="utf-8")
-    found: dict[str, str] = {}
-    for part in text.split("-- name: ")[1:]:
-        name, _, body = part.partition("\n")
-        lines = [line for line in body.splitlines() if not line.lstrip().startswith("--")]
-        found[name.strip()] = "\n".join(lines).strip()
-    return found
 
 
 def _close(connection: Any) -> None:

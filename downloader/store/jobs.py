@@ -9,7 +9,8 @@ from downloader.job import Entry, Job, Options
 from downloader.route import steps_for
 from downloader.states import Status
 from downloader.store import rows
-from downloader.store.database import Database, named
+from downloader.store.database import Database
+from downloader.store.statements import named
 
 _SQL = named("jobs.sql")
 
@@ -122,7 +123,7 @@ class Jobs:
 
     def artifact_missing(self, job_id: str, locator: str) -> None:
         """Note that the artifact at ``locator`` is gone: the next equal post downloads anew."""
-        self.db.rows(_SQL["artifact_missing"] + " RETURNING id", {"id": job_id, "locator": locator})
+        self.db.rows(_SQL["artifact_missing"], {"id": job_id, "locator": locator})
 
     def expired_artifacts(self, limit: int = 100) -> list[Job]:
         """Done jobs whose artifact is past its time but not yet removed."""

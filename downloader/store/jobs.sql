@@ -1,6 +1,6 @@
 -- What clients do to jobs. Lock order everywhere: the job's row, then its steps, then its reservation.
 
--- name: post
+-- name: post prepared
 -- The standing job with this key, or a new one with its steps; no row when the queue is full or another post just won.
 WITH standing AS (
     SELECT id, status FROM downloader_jobs
@@ -25,7 +25,7 @@ SELECT id, status, false AS created FROM standing
 UNION ALL
 SELECT id, status, true FROM made
 
--- name: job
+-- name: job prepared
 SELECT * FROM downloader_jobs WHERE id = %(id)s
 
 -- name: jobs

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from downloader.job import Entry
-from downloader.store.database import Database, named
+from downloader.store.database import Database
+from downloader.store.statements import named
 from downloader.store.steps import Lapsed
 
 _SQL = named("steps.sql")
@@ -42,12 +43,12 @@ class Recovery:
 
     def mend(self) -> None:
         """Make ready what waits although all it needs is done; free disk that ended jobs still hold."""
-        self.db.rows(_SQL["unblock"] + " RETURNING name")
-        self.db.rows(_SQL["unreserve"] + " RETURNING r.job_id")
+        self.db.rows(_SQL["unblock"])
+        self.db.rows(_SQL["unreserve"])
 
     def forget_workers(self) -> None:
         """Drop the rows of processes not heard of for an hour."""
-        self.db.rows(_SQL["forget_workers"] + " RETURNING id")
+        self.db.rows(_SQL["forget_workers"])
 
     def backlog(self) -> dict[str, Backlog]:
         """Every stage's queue."""

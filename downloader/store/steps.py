@@ -10,7 +10,8 @@ from downloader.job import Artifact, Entry, Job, Resolved, Sidecar
 from downloader.route import RouteStep
 from downloader.states import StepState
 from downloader.store import rows
-from downloader.store.database import Database, named
+from downloader.store.database import Database
+from downloader.store.statements import named
 
 _SQL = named("steps.sql")
 
@@ -216,11 +217,11 @@ class Steps:
 
     def here(self, worker: str, stage: str, slots: int) -> None:
         """Say that a stage process lives."""
-        self.db.rows(_SQL["here"] + " RETURNING id", {"id": worker, "stage": stage, "slots": slots})
+        self.db.rows(_SQL["here"], {"id": worker, "stage": stage, "slots": slots})
 
     def leave(self, worker: str) -> None:
         """Say that it ends."""
-        self.db.rows(_SQL["leave"] + " RETURNING id", {"id": worker})
+        self.db.rows(_SQL["leave"], {"id": worker})
 
     def workers(self, age: float = 15.0) -> dict[str, int]:
         """Live slots per stage: those heard of within ``age`` seconds."""

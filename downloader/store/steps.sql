@@ -1,6 +1,6 @@
 -- What stages do to steps. Every write of a worker names the epoch that it claimed and counts its rows.
 
--- name: claim
+-- name: claim prepared
 -- One guarded UPDATE raises the epoch. A worker may claim anew what it claimed before an answer was lost. The job
 -- starts running with its first step. Need not be durable: a lost claim is a step that is ready again.
 SET LOCAL synchronous_commit = off;
@@ -26,7 +26,7 @@ SELECT started.*, step.epoch, step.attempts, step.crashes, step.retries,
          WHERE n.job_id = step.job_id AND n.name = ANY(step.needs)) AS inputs
   FROM step, started
 
--- name: finish
+-- name: finish prepared
 -- The result, the public stage and the next steps' readiness in one transaction, durable. The job's lock is taken by
 -- a statement of its own, so that the next one sees what a sibling finished meanwhile.
 SELECT FROM downloader_jobs WHERE id = %(job_id)s FOR UPDATE;
@@ -129,7 +129,7 @@ UPDATE downloader_steps
    AND (NOT %(expired_only)s OR lease_until < now())
 RETURNING job_id, name, stage
 
--- name: beat
+-- name: beat prepared
 -- Lengthen the leases that are still ours. Need not be durable.
 SET LOCAL synchronous_commit = off;
 UPDATE downloader_steps s
@@ -138,14 +138,14 @@ UPDATE downloader_steps s
  WHERE s.job_id = held.job_id AND s.name = held.name AND s.epoch = held.epoch AND s.state = 'running'
 RETURNING s.job_id, s.name, s.epoch
 
--- name: held
+-- name: held prepared
 -- Which of these claims still hold; of the others, whether the job was ended.
 SELECT h.job_id, h.name, h.epoch, coalesce(s.state = 'running' AND s.epoch = h.epoch, false) AS holds, j.error_code
   FROM unnest(%(job_ids)s::text[], %(names)s::text[], %(epochs)s::int[]) AS h (job_id, name, epoch)
   LEFT JOIN downloader_steps s ON s.job_id = h.job_id AND s.name = h.name
   LEFT JOIN downloader_jobs j ON j.id = h.job_id
 
--- name: here
+-- name: here prepared
 SET LOCAL synchronous_commit = off;
 INSERT INTO downloader_workers (id, stage, slots, seen_at) VALUES (%(id)s, %(stage)s, %(slots)s, now())
 ON CONFLICT (id) DO UPDATE SET seen_at = now(), slots = excluded.slots
@@ -161,9 +161,10 @@ SELECT stage, sum(slots)::int AS slots FROM downloader_workers
 DELETE FROM downloader_workers WHERE seen_at < now() - interval '1 hour'
 
 -- name: backlog
--- Per stage: steps that wait for a slot, and how long the oldest has (seconds); steps that run.
+-- Per stage: steps that wait for a slot or for the end of a pause, and how long the oldest has waited for a slot
+-- (seconds); steps that run.
 SELECT stage, count(*) FILTER (WHERE state = 'ready') AS ready, count(*) FILTER (WHERE state = 'running') AS running,
-       coalesce(max(extract(epoch FROM now() - ready_at)) FILTER (WHERE state = 'ready'), 0) AS oldest
+       greatest(max(extract(epoch FROM now() - ready_at)) FILTER (WHERE state = 'ready'), 0) AS oldest
   FROM downloader_steps WHERE state IN ('ready', 'running') GROUP BY stage
 
 -- name: due
