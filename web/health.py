@@ -10,8 +10,8 @@ import msgspec
 import structlog
 from flask import Blueprint, Response, jsonify
 
-from downloader import __version__, disk
-from downloader.route import stage_names
+from downloader import __version__, disk, queues
+from downloader.queues import Queues
 from web.jobs import parts
 from web.parts import Parts
 
@@ -52,12 +52,11 @@ def deep() -> tuple[Response, int]:
     here = parts()
     in_thread: Callable[..., Any] = gevent.get_hub().threadpool.spawn
     in_greenlet: Callable[..., Any] = gevent.spawn
-    workers: dict[str, int] = {}
+    read: list[Queues] = []
 
     def stages() -> str:
-        workers.update(here.store.workers())
-        missing = [stage for stage in stage_names() if not workers.get(stage)]
-        return f"no workers: {', '.join(missing)}" if missing else OK
+        read.append(queues.read(here.store))
+        return "; ".join(read[0].troubles())
 
     artifact = "s3" if here.artifacts.kind == "s3" else "artifact"
     # A disk that hangs blocks in the kernel, where no greenlet gives way.
@@ -75,9 +74,10 @@ def deep() -> tuple[Response, int]:
         checks[name] = str(check.value) if check.ready() else "timed out"
         if not check.ready() and isinstance(check, gevent.Greenlet):
             check.kill(block=False)
+    checks["janitor"] = (read[0].janitor_trouble or OK) if read else checks["stages"]
     healthy = all(value == OK for value in checks.values())
-    answer = jsonify({"status": OK if healthy else "degraded", "checks": checks, "workers": workers})
-    return answer, HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
+    answer = {"status": OK if healthy else "degraded", "checks": checks} | (_figures(read[0]) if read else {})
+    return jsonify(answer), HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def build() -> Build:
@@ -86,6 +86,17 @@ def build() -> Build:
         return msgspec.json.decode((files("downloader") / "_build.json").read_bytes(), type=Build)
     except (FileNotFoundError, msgspec.MsgspecError):
         return Build()
+
+
+def _figures(read: Queues) -> dict[str, Any]:
+    """``workers``: live slots per stage; ``queues``: steps ready and running, and the age of the oldest ready one."""
+    return {
+        "workers": {stage: queue.slots for stage, queue in read.stages.items()} | {queues.JANITOR: read.janitors},
+        "queues": {
+            stage: {"ready": queue.ready, "running": queue.running, "oldestSeconds": round(queue.oldest, 1)}
+            for stage, queue in read.stages.items()
+        },
+    }
 
 
 def _outcome(name: str, check: Callable[[], str | None]) -> str:

@@ -7,14 +7,14 @@ import click
 import psycopg2
 import urllib3
 
-from downloader import artifacts, disk
+from downloader import artifacts, disk, queues
 from downloader.broker.client import connect, translated
 from downloader.cli import setting, show
 from downloader.cli.client import Refused, Service, Unreachable
 from downloader.cli.get import SERVER
 from downloader.config import Settings
-from downloader.errors import DownloadError
-from downloader.store import pending
+from downloader.errors import DownloadError, StoreUnavailable
+from downloader.store import Store, pending
 
 PATIENCE_SECONDS = 5.0
 
@@ -66,6 +66,7 @@ def examine(settings: Settings, server: str) -> Iterator[Finding]:
         "storage": lambda: _storage(settings),
         "disk": lambda: _disk(settings),
         "typetype-server": lambda: _typetype(settings),
+        "queues": lambda: _queues(settings),
         "service": lambda: _service(server),
     }
     yield Finding("configuration", "every variable parses")
@@ -155,6 +156,22 @@ def _typetype(settings: Settings) -> str:
     finally:
         pool.clear()
     return f"{settings.typetype_api_base} answers ({status})"
+
+
+def _queues(settings: Settings) -> str:
+    try:
+        store = Store(setting.database(settings), max_connections=1)
+    except setting.Refused:
+        return "none: `downloader up` does not run"
+    try:
+        read = queues.read(store)
+    except (StoreUnavailable, psycopg2.Error) as error:
+        raise Ill("cannot be read", "See postgres.") from error
+    finally:
+        store.close()
+    if troubles := "; ".join(filter(None, (*read.troubles(), read.janitor_trouble))):
+        raise Ill(troubles, "Start what is missing: `downloader stage NAME`, or everything with `downloader up`.")
+    return "; ".join(f"{stage}: {queue}" for stage, queue in read.stages.items())
 
 
 def _service(server: str) -> str:

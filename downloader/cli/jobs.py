@@ -32,13 +32,14 @@ def jobs() -> None:
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many, newest first.")
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only these.")
 def list_(limit: int, status: str | None) -> None:
-    """Print the newest jobs."""
-    from downloader.store import Store  # noqa: PLC0415 - psycopg2 is no part of a quick --help
+    """Print the newest jobs and, on standard error, a line for each stage's queue."""
+    from downloader import queues  # noqa: PLC0415 - psycopg2 is no part of a quick --help
+    from downloader.store import Store  # noqa: PLC0415
 
     try:
         store = Store(setting.database(setting.load()), max_connections=1)
         try:
-            found = store.list_jobs(limit, status or "")
+            found, waiting = store.list_jobs(limit, status or ""), queues.read(store)
         finally:
             store.close()
     except (setting.Refused, StoreUnavailable) as error:
@@ -55,6 +56,10 @@ def list_(limit: int, status: str | None) -> None:
         for job in found
     ]
     show.table(("id", "status", "stage", "progress", "queued", "title"), rows)
+    for stage, queue in waiting.stages.items():
+        click.echo(f"{stage}: {queue}", err=True)
+    for trouble in filter(None, (*waiting.troubles(), waiting.janitor_trouble)):
+        click.echo(f"WRONG {trouble}", err=True)
 
 
 @jobs.command("show", epilog="Example: downloader jobs show 5f0c…")

@@ -69,6 +69,18 @@ def test_doctor_says_what_to_do(tmp_path):
     assert "secret" not in done.stdout + done.stderr
 
 
+def test_stages_and_a_janitor_that_do_not_live_are_said(tmp_path, database_url):
+    env = environment(tmp_path, DATABASE_URL=database_url)
+    listed = run("jobs", "list", env=env)
+    assert listed.returncode == 0
+    assert listed.stdout.splitlines() == ["id\tstatus\tstage\tprogress\tqueued\ttitle"]
+    for trouble in ("WRONG resolve: no worker lives", "WRONG no janitor lives"):
+        assert trouble in listed.stderr
+    doctor = run("doctor", env=env)
+    assert "queues\tWRONG\tresolve: no worker lives" in doctor.stdout
+    assert "queues: Start what is missing" in doctor.stderr
+
+
 def test_stage_and_web_become_the_role(tmp_path):
     for argv in (("stage", "mux"), ("stage", "janitor", "--processes", "1")):
         done = run(*argv, env=environment(tmp_path))

@@ -92,6 +92,8 @@ def test_jobs_are_listed_shown_and_cancelled(env, source):
     job_id = run("get", "--detach", "--height", "360", source, env=env).stdout.strip()
     listed = run("jobs", "list", env=env)
     assert job_id in listed.stdout
+    assert re.search(r"^fetch: \d+ ready.*, \d+ running, [1-9]\d* slots$", listed.stderr, re.MULTILINE)
+    assert "WRONG" not in listed.stderr
     shown = json.loads(run("jobs", "show", job_id, env=env).stdout)
     assert shown["id"] == job_id
     unknown = run("jobs", "cancel", "0" * 32, env=env)
@@ -104,6 +106,7 @@ def test_doctor_finds_everything_well(env):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WRONG" not in done.stdout
     assert "Postgres 18, up to date" in done.stdout
+    assert "queues\tok\tresolve: " in done.stdout
 
 
 def test_migrate_finds_nothing_to_do(env):

@@ -7,6 +7,7 @@ import pytest
 from downloader.job import Entry
 from downloader.route import ROUTE
 from downloader.states import Stage, Status, StepState
+from downloader.store import Backlog
 from tests.stages.driving import claim, done_job, finish
 from tests.store.conftest import new
 
@@ -165,6 +166,19 @@ def test_workers_are_counted_per_stage(store):
     assert store.workers() == {"fetch": 6, "mux": 1}
     store.leave("a")
     assert store.workers() == {"fetch": 2, "mux": 1}
+
+
+def test_the_backlog_counts_what_waits_and_runs_and_its_age(store):
+    assert store.backlog() == {}
+    first, second = (store.post(new(key), limit=10).id for key in ("a", "b"))
+    held = claim(store, first)
+    store.db.rows("UPDATE downloader_steps SET ready_at = now() - interval '1 minute' RETURNING 1")
+    backlog = store.backlog()["resolve"]
+    assert (backlog.ready, backlog.running) == (1, 1)
+    assert 60 <= backlog.oldest < 120
+    store.cancel(second)
+    assert store.give_back(held, delay=60)
+    assert store.backlog() == {"resolve": Backlog(ready=1, running=0, oldest=0.0)}, "one that pauses has not waited"
 
 
 def test_an_outcome_tells_state_and_ready_steps(store):

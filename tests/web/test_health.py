@@ -10,6 +10,7 @@ import pytest
 
 from downloader import __version__
 from downloader.route import stage_names
+from stages.sizes import JANITOR
 from web import health
 from web.app import create_app
 
@@ -34,21 +35,59 @@ def test_version_of_a_packaged_build(client, monkeypatch):
     assert not (files("downloader") / "_build.json").is_file()
 
 
-def test_all_well(client, parts):
-    for stage in stage_names():
+def all_live(parts):
+    for stage in (*stage_names(), JANITOR):
         parts.store.here(f"{stage}-1", stage, 2)
+
+
+def test_all_well(client, parts):
+    all_live(parts)
     answer = client.get("/health/deep")
     assert answer.status_code == 200
-    checks = dict.fromkeys(["service", "postgres", "dragonfly", "artifact", "disk", "stages"], "ok")
-    assert answer.get_json() == {"status": "ok", "checks": checks, "workers": dict.fromkeys(stage_names(), 2)}
+    parts_of_it = ["service", "postgres", "dragonfly", "artifact", "disk", "stages", "janitor"]
+    assert answer.get_json() == {
+        "status": "ok",
+        "checks": dict.fromkeys(parts_of_it, "ok"),
+        "workers": dict.fromkeys([*stage_names(), "janitor"], 2),
+        "queues": {stage: {"ready": 0, "running": 0, "oldestSeconds": 0} for stage in stage_names()},
+    }
 
 
-def test_a_stage_without_workers_is_named(client, parts):
-    for stage in stage_names()[1:]:
-        parts.store.here(f"{stage}-1", stage, 1)
+def test_a_queue_is_no_trouble_while_somebody_works_on_it(client, parts):
+    all_live(parts)
+    for number in range(3):
+        client.post("/jobs", json={"url": f"https://example.com/{number}"})
+    parts.store.db.rows("UPDATE downloader_steps SET ready_at = now() - interval '1 minute' RETURNING 1")
+    answer = client.get("/health/deep")
+    assert answer.status_code == 200
+    queue = answer.get_json()["queues"][stage_names()[0]]
+    assert queue.pop("oldestSeconds") >= 60
+    assert queue == {"ready": 3, "running": 0}
+
+
+def test_a_stuck_stage_is_named(client, parts):
+    all_live(parts)
+    stage = stage_names()[0]
+    parts.store.leave(f"{stage}-1")
+    assert client.get("/health/deep").get_json()["checks"]["stages"] == f"{stage}: no worker lives"
+    client.post("/jobs", json={"url": "https://example.com/v"})
+    parts.store.db.rows("UPDATE downloader_steps SET ready_at = now() - interval '1 minute' RETURNING 1")
     answer = client.get("/health/deep")
     assert answer.status_code == 503
-    assert answer.get_json()["checks"]["stages"] == f"no workers: {stage_names()[0]}"
+    assert answer.get_json()["checks"]["stages"].startswith(
+        f"{stage}: no worker lives and 1 steps wait, the oldest for 6"
+    )
+
+
+def test_a_dead_janitor_is_told(client, parts):
+    all_live(parts)
+    old = "UPDATE downloader_workers SET seen_at = now() - interval '2 minutes' WHERE stage = 'janitor' RETURNING id"
+    assert parts.store.db.rows(old)
+    answer = client.get("/health/deep")
+    assert answer.status_code == 503
+    checks = answer.get_json()["checks"]
+    assert checks.pop("janitor").startswith("no janitor lives")
+    assert set(checks.values()) == {"ok"}
 
 
 def test_each_part_that_is_away_is_named(make_parts):
