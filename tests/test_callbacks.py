@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 
 from downloader.callbacks import SIGNATURE_HEADER, TIMESTAMP_HEADER, allowed, send, sign
 from downloader.config import Settings
 from downloader.errors import BlockedAddress, SourceForbidden, UpstreamUnavailable
+from tests.receiver import Receiver
 
 SETTINGS = Settings(callback_allow_hosts=("127.0.0.1", "hooks.example.com", "::1"), callback_secret="shared secret")
 
@@ -25,42 +24,10 @@ class FixedClock:
         raise AssertionError("nothing here waits")
 
 
-class Receiver(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.status = 204
-        self.answer = b""
-        self.got: list[tuple[str, dict[str, str], bytes]] = []
-        self.url = f"http://127.0.0.1:{self.server_port}/hook?x=1"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.got.append((self.path, dict(self.headers.items()), body))
-        self.send_response(self.server.status)
-        self.send_header("Location", "/elsewhere")
-        self.send_header("Content-Length", str(len(self.server.answer)))
-        self.end_headers()
-        self.wfile.write(self.server.answer)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as in http.server
-        """Silence."""
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    server = Receiver()
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with Receiver() as running:
+        yield running
 
 
 def test_a_known_signature() -> None:

@@ -127,13 +127,31 @@ def test_refuses_wrong_subtitles_by_name(name, value):
         options(subtitles={name: value})
 
 
-def test_a_callback_needs_an_allowed_host():
-    fields = {"callbackUrl": "https://hook.example/x", "options": {}}
+def test_a_callback_is_taken_beside_the_options_and_within_them():
+    fields = {"callbackUrl": " https://hook.example/x ", "options": {}}
     assert validate.options(fields, ("hook.example",)).callback_url == "https://hook.example/x"
     assert validate.options({"options": fields}, ("hook.example",)).callback_url == "https://hook.example/x"
-    for hosts, url in (((), "https://hook.example/x"), (("hook.example",), "https://hook.example@evil/"), (("a",), 3)):
-        with pytest.raises(Refusal, match="callbackUrl takes"):
-            validate.options({"callbackUrl": url}, hosts)
+    assert validate.options({"callbackUrl": None, "options": {"callbackUrl": ""}}).callback_url is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://other.example/x", "ftp://hook.example/x", "hook.example/x", "https://hook.example@evil.example/",
+        "https://hook.example:x/", "https://evil.example\\@hook.example/", "https://hook.example/\r\nX: y",
+        "https://hook.example/" + "x" * 8192, 3, True, 0, [], {},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("hosts", [(), ("hook.example",)])
+def test_a_callback_elsewhere_is_refused_by_name(url, hosts):
+    for fields, name in (
+        ({"callbackUrl": url}, "callbackUrl"),
+        ({"options": {"callbackUrl": url}}, "options.callbackUrl"),
+    ):
+        with pytest.raises(Refusal) as refused:
+            validate.options(fields, hosts)
+        assert refused.value.code == "invalid_options"
+        assert refused.value.sentence.startswith(f"{name} takes")
 
 
 @given(st.dictionaries(st.sampled_from([*NAMES, "other"]), ANYTHING))
