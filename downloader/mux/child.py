@@ -35,6 +35,7 @@ def main(descriptor: int) -> None:
     channel = socket.socket(fileno=descriptor)
     try:
         _load()
+        warm_up()
         walls = containment.enclose()
     except BaseException:
         _send(channel, Broken(traceback.format_exc()))
@@ -79,7 +80,6 @@ def _work(channel: socket.socket, owner: int) -> NoReturn:
     """The fork."""
     try:
         containment.die_with(owner)
-        warm_up()
         order = msgspec.json.decode(_line(channel), type=Order)
         _send(channel, Begun())
         containment.confine(Path(order.work), order.output_limit, order.cpu_limit)

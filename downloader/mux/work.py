@@ -29,7 +29,7 @@ def perform(order: Order, advance: Callable[[float, float], None]) -> Finished:
 
 
 def warm_up() -> None:
-    """Remux a moment of nothing in memory, so that the first order finds all its code and memory in place."""
+    """Remux a moment of nothing in memory, so that forks find all code and memory in place."""
     container = formats.CONTAINERS["mp4"]
     first, second = (os.memfd_create(name) for name in ("first", "second"))
     path, copy = (Path(f"/proc/self/fd/{descriptor}") for descriptor in (first, second))
