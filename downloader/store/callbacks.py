@@ -12,10 +12,11 @@ _SQL = named("callbacks.sql")
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """The right to tell ``url`` once how ``job`` ended, as of ``attempt`` (1 is the first)."""
+    """The right to tell ``url`` once how ``job`` ended, as of ``epoch``; ``attempt`` 1 is the first."""
 
     job: Job
     url: str
+    epoch: int
     attempt: int
 
 
@@ -31,7 +32,7 @@ class Callbacks:
         Counts the attempt before it is made; one that has had ``limit`` of them is dropped instead.
         """
         for row in self.db.rows(_SQL["claim"], {"lease": lease, "limit": limit}):
-            return Callback(rows.job(row), row["callback_url"], row["attempts"])
+            return Callback(rows.job(row), row["callback_url"], row["epoch"], row["attempts"])
         return None
 
     def callback_sent(self, callback: Callback) -> bool:
@@ -49,7 +50,7 @@ class Callbacks:
     def _settle(self, callback: Callback, state: str, error: str | None = None, delay: float = 0.0) -> bool:
         values = {
             "job_id": callback.job.id,
-            "attempt": callback.attempt,
+            "epoch": callback.epoch,
             "state": state,
             "error": rows.as_text(error),
             "delay": delay,

@@ -13,17 +13,18 @@ WITH due AS (
       FROM due WHERE c.job_id = due.job_id AND c.attempts >= %(limit)s
 ), claimed AS (
     UPDATE downloader_callbacks c
-       SET attempts = c.attempts + 1, due_at = now() + %(lease)s * interval '1 second'
+       SET epoch = c.epoch + 1, attempts = c.attempts + 1, due_at = now() + %(lease)s * interval '1 second'
       FROM due WHERE c.job_id = due.job_id AND c.attempts < %(limit)s
-    RETURNING c.job_id, c.url, c.attempts
+    RETURNING c.job_id, c.url, c.epoch, c.attempts
 )
-SELECT j.*, claimed.url AS callback_url, claimed.attempts FROM claimed JOIN downloader_jobs j ON j.id = claimed.job_id
+SELECT j.*, claimed.url AS callback_url, claimed.epoch, claimed.attempts
+  FROM claimed JOIN downloader_jobs j ON j.id = claimed.job_id
 
 -- name: settle
--- How a claimed attempt ended; nothing when another sender has taken it since.
+-- How a claimed attempt ended; nothing when another sender has taken it since, or the job has ended anew.
 UPDATE downloader_callbacks
    SET state = %(state)s, last_error = %(error)s,
        due_at = CASE WHEN %(state)s = 'due' THEN now() + %(delay)s * interval '1 second' ELSE due_at END,
        settled_at = CASE WHEN %(state)s <> 'due' THEN now() END
- WHERE job_id = %(job_id)s AND attempts = %(attempt)s AND state = 'due'
+ WHERE job_id = %(job_id)s AND epoch = %(epoch)s AND state = 'due'
 RETURNING job_id

@@ -204,11 +204,11 @@ def test_without_allowed_hosts_nothing_starts(house):
 def test_a_slow_receiver_does_not_keep_others_from_being_told(house, sender, receiver):
     stop, answer = threading.Event(), threading.Event()
     with Receiver() as slow:
-        slow.meanwhile = lambda: answer.wait(10)
+        slow.meanwhile = lambda: answer.wait(12)
         cancelled(house, slow.url, "slow")
         cancelled(house, receiver.url, "quick")
         threads = sender.start(stop)
-        until(lambda: slow.got and receiver.got)
+        until(lambda: slow.got and receiver.got, 6)
         answer.set()
         until(lambda: {row["state"] for row in stored(house.store)} == {"sent"})
         stop.set()

@@ -87,9 +87,18 @@ def test_odd_options_of_an_older_service_do_not_keep_a_job_from_ending(store, op
 
 def test_a_job_that_runs_again_tells_its_new_end(store):
     job = cancelled(store)
-    store.callback_sent(store.claim_callback(LEASE, LIMIT))
-    store.db.rows("UPDATE downloader_jobs SET status = 'queued', finished_at = NULL RETURNING 1")
-    assert store.claim_callback(LEASE, LIMIT) is None
+    first = store.claim_callback(LEASE, LIMIT)
+    again = "UPDATE downloader_jobs SET status = 'queued', finished_at = NULL RETURNING 1"
+    store.db.rows(again)
+    age(store, LEASE + 1)
+    assert store.claim_callback(LEASE, LIMIT) is None, "it has not ended"
+    store.cancel(job.id)
+    assert not store.callback_sent(first), "that was the end before"
+    second = store.claim_callback(LEASE, LIMIT)
+    assert second.attempt == 1
+    assert not store.callback_sent(first)
+    assert store.callback_sent(second)
+    store.db.rows(again)
     store.cancel(job.id)
     assert store.claim_callback(LEASE, LIMIT).attempt == 1
 

@@ -4,7 +4,8 @@ CREATE TABLE downloader_callbacks (
     job_id text PRIMARY KEY REFERENCES downloader_jobs (id) ON DELETE CASCADE,
     url text NOT NULL,
     state text NOT NULL DEFAULT 'due',
-    -- Raised by every claim; what a sender writes afterwards names the attempt that it claimed.
+    -- Raised by every claim and every end; what a sender writes afterwards names the epoch that it claimed.
+    epoch integer NOT NULL DEFAULT 0,
     attempts integer NOT NULL DEFAULT 0,
     -- When to try next; while one is being sent, when its claim lapses.
     due_at timestamptz NOT NULL DEFAULT now(),
@@ -21,7 +22,8 @@ CREATE FUNCTION downloader_make_callback() RETURNS trigger LANGUAGE plpgsql AS $
 BEGIN
     INSERT INTO downloader_callbacks (job_id, url) VALUES (NEW.id, NEW.options->>'callbackUrl')
     ON CONFLICT (job_id) DO UPDATE
-        SET url = excluded.url, state = 'due', attempts = 0, due_at = now(), last_error = NULL, settled_at = NULL;
+        SET url = excluded.url, state = 'due', epoch = downloader_callbacks.epoch + 1, attempts = 0, due_at = now(),
+            last_error = NULL, settled_at = NULL;
     RETURN NULL;
 END $$;
 -- The WHEN is all that a job without a callback pays.
