@@ -19,7 +19,7 @@ from downloader.sweep import Sweep
 from downloader.vault import Vault
 from stages import recovery
 from stages.beats import Beats
-from stages.callbacks import Callbacks
+from stages.callbacks import SENDERS, Callbacks
 from stages.contract import Stage
 from stages.feed import Feed
 from stages.identity import Worker
@@ -37,9 +37,10 @@ log = structlog.get_logger()
 
 def run(worker: Worker, settings: Settings, boundary: Callable[[str, Claim | None], None] = nobody_watches) -> int:
     """Work until SIGTERM, SIGINT or the end of the lifeline, then drain; returns the exit status."""
+    connections = worker.slots + _CONNECTIONS_BESIDE + (SENDERS if worker.stage == JANITOR else 0)
     parts = Parts(
         settings=settings,
-        store=Store(settings.database_location, max_connections=worker.slots + _CONNECTIONS_BESIDE),
+        store=Store(settings.database_location, max_connections=connections),
         broker=Broker(settings.redis_location, settings.redis_queue_key, snapshot_ttl=settings.job_ttl_seconds),
         vault=Vault.from_settings(settings),
         clock=SystemClock(),
