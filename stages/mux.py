@@ -24,7 +24,8 @@ class MuxStage:
     """See stages.contract.Stage. Keeps one contained child warm; see downloader.mux.engine."""
 
     def __init__(self, settings: Settings) -> None:
-        self._engine = Engine(wall_seconds=settings.job_time_limit_seconds)
+        settings.jobs_dir.mkdir(parents=True, exist_ok=True)
+        self._engine = Engine(wall_seconds=settings.job_time_limit_seconds, root=settings.jobs_dir)
         self._engine.warm()
 
     def run(self, step: StepContext) -> StepResult:

@@ -1,13 +1,15 @@
-"""The walls around FFmpeg. Two sets: around the child for good, and around every order's fork.
+"""The walls around FFmpeg. Two sets: around the child for good, and around every order.
 
-Around the child: no network, no new program, no new privilege, no look at other processes (seccomp; a network
-namespace of its own where the process may make one), and no core file. Around a fork: only the job's own folder
-(Landlock, Linux 5.13 and later), limits on memory, CPU time and the size of files, and death with its parent.
+Around the child and its forks: no network, no new program, no new privilege, no look at other processes (seccomp; a
+network namespace of its own where the process may make one), no file outside the folder of all jobs (Landlock, Linux
+5.13 and later), a limit on memory, no core file, and death with the parent. Around an order: only the job's own
+folder (Landlock once more, on the order's thread), limits on CPU time and the size of files.
 What the machine does not offer is left out and said: ``enclose`` returns which walls stand, ``downloader doctor`` and
 the log show it.
 """
 
 import ctypes
+import math
 import os
 import resource
 from pathlib import Path
@@ -20,18 +22,21 @@ _CLONE_NEWNET = 0x40000000
 _SIGKILL = 9
 
 MEMORY_LIMIT = 1 << 30
-"""Bytes of address space that an order may add to what the child holds already."""
+"""Bytes of address space that orders may add to what the child holds already."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def enclose() -> dict[str, str]:
-    """Put the walls around this process for good; which stand, by name."""
+def enclose(root: Path | None = None) -> dict[str, str]:
+    """Put the walls around this process and its forks for good, with no file but those below ``root``; which stand."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(resource.RLIMIT_AS, _address_space() + MEMORY_LIMIT)
     walls = {"namespace": "on" if _libc.unshare(_CLONE_NEWNET) == 0 else "off: the process may not make one"}
     walls["privileges"] = "on" if _prctl(_PR_SET_NO_NEW_PRIVS, 1) else "off: the kernel refuses"
     walls["seccomp"] = seccomp.install()
     walls["landlock"] = landlock.offered()
+    if root is not None:
+        landlock.restrict(root)
     return walls
 
 
@@ -43,17 +48,20 @@ def die_with(parent: int) -> None:
 
 
 def confine(work: Path, output_limit: int, cpu_limit: int) -> None:
-    """Put the walls of one order around this fork: ``output_limit`` bytes a file, ``cpu_limit`` seconds."""
+    """Put the walls of one order around this thread: ``output_limit`` bytes a file, ``cpu_limit`` seconds from now.
+
+    The limits count for the whole process, which does one order at a time, and are set anew with each.
+    """
+    used = resource.getrusage(resource.RUSAGE_SELF)
     _limit(resource.RLIMIT_FSIZE, output_limit)
-    _limit(resource.RLIMIT_CPU, cpu_limit)
-    _limit(resource.RLIMIT_AS, _address_space() + MEMORY_LIMIT)
+    _limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + cpu_limit)
     landlock.restrict(work)
 
 
 def _limit(kind: int, value: int) -> None:
     hard = resource.getrlimit(kind)[1]
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (value, value))
+    resource.setrlimit(kind, (value, hard))
 
 
 def _address_space() -> int:

@@ -15,17 +15,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import structlog
 
 from downloader import errors
 from downloader.errors import EngineCrashed, TimedOut
-from downloader.mux.order import Advanced, Begun, Broken, Exited, Failed, Finished, Message, Order, Ready
+from downloader.mux.order import Advanced, Begun, Broken, Exited, Failed, Finished, Idle, Message, Order, Ready
 
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]);"
-    "from downloader.mux.child import main; main(int(sys.argv[1]))"
+    "from downloader.mux.child import main; main(int(sys.argv[1]), sys.argv[3])"
 )
 _TURN_SECONDS = 0.1
 _START_SECONDS = 30.0
@@ -42,10 +43,13 @@ class Engine:
     """Runs orders, each in a child; children are kept warm. Safe from any thread.
 
     ``stall_seconds`` (more for large media) without a word from the order is a hang; ``wall_seconds`` is the most that
-    any order may take.
+    any order may take. Below ``root`` lie the folders of all orders; children see no other files.
     """
 
-    def __init__(self, *, stall_seconds: float = 60.0, wall_seconds: float = 6 * 3600.0) -> None:
+    def __init__(
+        self, *, stall_seconds: float = 60.0, wall_seconds: float = 6 * 3600.0, root: Path | None = None
+    ) -> None:
+        self._root = root
         self._stall = stall_seconds
         self._wall = wall_seconds
         self._lock = threading.Lock()
@@ -54,7 +58,7 @@ class Engine:
 
     def warm(self) -> None:
         """Start a child ahead of the first order; returns at once."""
-        self._put(_Child())
+        self._put(_Child(self._root))
 
     def walls(self) -> dict[str, str]:
         """Which measures of containment hold on this machine: name → "on" or why not. Starts a child if none is."""
@@ -128,7 +132,7 @@ class Engine:
                 if child.alive():
                     return child
                 child.kill()
-        return _Child()
+        return _Child(self._root)
 
     def _put(self, child: "_Child") -> None:
         with self._lock:
@@ -141,20 +145,20 @@ class Engine:
         with self._lock:
             short = not self._idle and not self._closed
         if short:
-            self._put(_Child())
+            self._put(_Child(self._root))
 
 
 class _Child:
     """A running downloader.mux.child, in a session of its own so that it is killed with its forks."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path | None) -> None:
         self._channel, theirs = socket.socketpair()
         self._buffer = b""
         self._walls: dict[str, str] | None = None
-        self._working = False  # the process of the last order has not ended yet
+        self._working = False  # the last order has not been cleared away yet
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-c", _BOOT, str(theirs.fileno()), json.dumps(sys.path)],
+                [sys.executable, "-I", "-c", _BOOT, str(theirs.fileno()), json.dumps(sys.path), str(root or "")],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -206,7 +210,7 @@ class _Child:
             raise EngineCrashed("The muxer talks nonsense.") from None
         if len(self._buffer) > _LONGEST:
             raise EngineCrashed("The muxer talks without end.")
-        if any(isinstance(message, Exited) for message in messages):
+        if any(isinstance(message, (Idle, Exited)) for message in messages):
             self._working = False
         return messages
 

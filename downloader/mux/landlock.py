@@ -1,4 +1,4 @@
-"""Landlock (landlock(7)): the process may use one folder of the file system, and nothing else of it."""
+"""Landlock (landlock(7)): a thread may use one folder of the file system, and nothing else of it."""
 
 import ctypes
 import os
@@ -36,7 +36,7 @@ def offered() -> str:
 
 
 def restrict(folder: Path) -> bool:
-    """Take every other path from this process and all it forks; False where the kernel lacks Landlock."""
+    """Take every other path from this thread and all it starts; False where the kernel lacks Landlock."""
     version = _version()
     if version < 1:
         return False

@@ -40,7 +40,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
 
 class Begun(msgspec.Struct, frozen=True, tag=True):
-    """The job's own process has the order in hand."""
+    """A process has the order in hand."""
 
 
 class Advanced(msgspec.Struct, frozen=True, tag=True):
@@ -73,10 +73,14 @@ class Broken(msgspec.Struct, frozen=True, tag=True):
     trace: str
 
 
+class Idle(msgspec.Struct, frozen=True, tag=True):
+    """The order has ended well and its process waits for the next one."""
+
+
 class Exited(msgspec.Struct, frozen=True, tag=True):
     """The job's own process is gone: 0, an exit code, or the negative number of the signal that ended it."""
 
     status: int
 
 
-Message = Ready | Begun | Advanced | Finished | Failed | Broken | Exited
+Message = Ready | Begun | Advanced | Finished | Failed | Broken | Idle | Exited

@@ -30,8 +30,11 @@ def fetched(path: Path, kind: str, **fields: Any) -> FetchedTrack:
 
 
 @pytest.fixture(scope="session")
-def stage() -> Iterator[MuxStage]:
-    made = MuxStage(Settings())
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MuxStage]:
+    # The folder of all jobs is the folder of all tests: each works in its own tmp_path.
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "jobs").symlink_to(folder)
+    made = MuxStage(Settings(data_dir=folder))
     yield made
     made.close()
 
