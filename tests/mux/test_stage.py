@@ -46,14 +46,14 @@ def test_what_an_earlier_try_left_is_cleared(
 
 
 @pytest.fixture
-def lying(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], MuxStage]:
+def lying(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], MuxStage]:
     """A stage whose child says that it made a file of this path."""
 
     def make(path: str) -> MuxStage:
         found = Finished(main=Made(path, 1, "mp4", "video/mp4"), container="mp4")
         monkeypatch.setattr(Engine, "run", lambda *_: found)
         monkeypatch.setattr(Engine, "warm", lambda *_: None)
-        return MuxStage(Settings())
+        return MuxStage(Settings(data_dir=tmp_path))
 
     return make
 
