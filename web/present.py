@@ -26,7 +26,8 @@ class Presenter:
     def __init__(self, base: str, clock: Clock) -> None:
         self._base = base
         self._clock = clock
-        self._highest: OrderedDict[str, float] = OrderedDict()
+        # By id and time of queueing: an operator's retry queues a job again, and begins anew.
+        self._highest: OrderedDict[tuple[str, datetime], float] = OrderedDict()
 
     def job(self, job: Job, live: Progress | None = None) -> dict[str, Any]:
         """The job's fields in camelCase; times in RFC 3339, durations in milliseconds."""
@@ -72,17 +73,16 @@ class Presenter:
         }
 
     def _percent(self, job: Job, live: Progress | None) -> float:
+        key = job.id, job.queued_at
         if job.status is Status.DONE:
-            self._highest.pop(job.id, None)
+            self._highest.pop(key, None)
             return 100
         if job.status is Status.QUEUED:
-            # Queued with something behind it is an operator's retry: that begins anew.
-            self._highest.pop(job.id, None)
             return 0
-        reached = max(job.progress_percent, live.progress_percent if live else 0, self._highest.get(job.id, 0))
+        reached = max(job.progress_percent, live.progress_percent if live else 0, self._highest.get(key, 0))
         reached = min(round(reached, 1), _BELOW_DONE)
-        self._highest[job.id] = reached
-        self._highest.move_to_end(job.id)
+        self._highest[key] = reached
+        self._highest.move_to_end(key)
         if len(self._highest) > _REMEMBERED:
             self._highest.popitem(last=False)
         return reached

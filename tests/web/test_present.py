@@ -81,9 +81,12 @@ def test_percent_never_falls_and_is_100_only_when_done(presenter):
     assert presenter.job(job(), live(100))["progressPercent"] == 99.9
     failed = job(Status.FAILED, finished_at=NOW, error="The job was cancelled.", error_code="cancelled")
     assert presenter.job(failed)["progressPercent"] == 99.9
-    assert presenter.job(job(Status.QUEUED, Stage.QUEUED))["progressPercent"] == 0
-    assert presenter.job(job(), live(5))["progressPercent"] == 5
     assert presenter.job(job(Status.DONE, Stage.DONE, finished_at=NOW))["progressPercent"] == 100
+
+
+def test_percent_of_a_retried_job_begins_anew_also_when_nobody_saw_it_queued(presenter):
+    assert presenter.job(job(), live(70))["progressPercent"] == 70
+    assert presenter.job(job(queued_at=NOW), live(5))["progressPercent"] == 5
 
 
 def test_remembers_only_so_many(presenter):
