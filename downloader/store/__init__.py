@@ -1,6 +1,7 @@
 """Postgres, the truth: jobs, steps, reservations, workers. Values in, values out; SQL in the .sql files beside."""
 
 from downloader.job import Entry
+from downloader.store.again import Again, EqualUnderWay, NotFailed
 from downloader.store.callbacks import Callback, Callbacks
 from downloader.store.database import Database
 from downloader.store.jobs import Jobs, NewJob, NotCancellable, Posted, QueueFull, StillRunning
@@ -10,17 +11,20 @@ from downloader.store.steps import Achieved, Claim, Finished, Lapsed, Outcome, S
 
 __all__ = [
     "Achieved",
+    "Again",
     "Backlog",
     "Callback",
     "Callbacks",
     "Claim",
     "Database",
     "Entry",
+    "EqualUnderWay",
     "Finished",
     "Jobs",
     "Lapsed",
     "NewJob",
     "NotCancellable",
+    "NotFailed",
     "Outcome",
     "Posted",
     "QueueFull",
@@ -33,7 +37,7 @@ __all__ = [
 ]
 
 
-class Store(Jobs, Steps, Recovery, Callbacks):
+class Store(Jobs, Steps, Recovery, Callbacks, Again):
     """Everything that is asked of Postgres, over one pool; each call is one round trip and thread-safe."""
 
     def __init__(self, dsn: str, *, max_connections: int = 8) -> None:
