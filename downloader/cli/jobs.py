@@ -1,15 +1,23 @@
-"""``downloader jobs``: list, show and cancel."""
+"""``downloader jobs``: list, show, cancel and retry."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from downloader.cli import setting, show
 from downloader.cli.client import Refused, Service, Unreachable
 from downloader.cli.get import SERVER
-from downloader.errors import StoreUnavailable
+from downloader.errors import DownloadError, StoreUnavailable
 from downloader.states import Status
+
+if TYPE_CHECKING:
+    from downloader.broker import Broker
+    from downloader.config import Settings
+    from downloader.store import Store
 
 server_option = click.option(
     "--server", envvar="DOWNLOADER_SERVER", default=SERVER, show_default=True, help="The service to ask."
@@ -20,12 +28,16 @@ Examples:
   downloader jobs list --status running
   downloader jobs show 5f0c…
   downloader jobs cancel 5f0c…
+  downloader jobs retry 5f0c…
 """
 
 
 @click.group(epilog=EPILOG)
 def jobs() -> None:
-    """List, show and cancel jobs. `list` reads Postgres itself; the others ask the running service."""
+    """List, show, cancel and retry jobs.
+
+    `list` and `retry` go to Postgres themselves; the others ask the running service.
+    """
 
 
 @jobs.command("list", epilog="Example: downloader jobs list --limit 5 --status failed")
@@ -34,15 +46,11 @@ def jobs() -> None:
 def list_(limit: int, status: str | None) -> None:
     """Print the newest jobs and, on standard error, a line for each stage's queue."""
     from downloader import queues  # noqa: PLC0415 - psycopg2 is no part of a quick --help
-    from downloader.store import Store  # noqa: PLC0415
 
     try:
-        store = Store(setting.database(setting.load()), max_connections=1)
-        try:
+        with _opened() as (_, store, _broker):
             found, waiting = store.list_jobs(limit, status or ""), queues.read(store)
-        finally:
-            store.close()
-    except (setting.Refused, StoreUnavailable) as error:
+    except StoreUnavailable as error:
         raise click.ClickException(str(error)) from error
     rows = [
         (
@@ -90,6 +98,61 @@ def cancel(job_ids: tuple[str, ...], server: str) -> None:
             failed = True
     if failed:
         raise click.exceptions.Exit(1)
+
+
+@jobs.command("retry", epilog="Example: downloader jobs retry 5f0c…")
+@click.argument("job_ids", metavar="JOB_ID...", nargs=-1, required=True)
+def retry(job_ids: tuple[str, ...]) -> None:
+    """Run failed or cancelled jobs again, each from the first step whose outputs no longer stand.
+
+    An Authorization header that a job was posted with was wiped when it ended: post a job that needs one anew.
+    """
+    began = failed = False
+    with _opened() as (settings, store, broker):
+        for job_id in job_ids:
+            try:
+                click.echo(f"{job_id} {_run_again(settings, store, broker, job_id)}")
+                began = True
+            except (setting.Refused, DownloadError) as error:
+                click.echo(f"{job_id} {error}", err=True)
+                failed = True
+    if began:
+        click.echo("An Authorization header is wiped when a job ends: one that needs it may fail again.", err=True)
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _run_again(settings: "Settings", store: "Store", broker: "Broker | None", job_id: str) -> str:
+    """Run the job again; what was done. Raises Refused, DownloadError."""
+    from downloader.again import run_again  # noqa: PLC0415 - as above
+
+    job = store.job(job_id)
+    if job is None:
+        raise setting.Refused("There is no such job.")
+    return f"runs again from {' and '.join(run_again(store, broker, job, settings.jobs_dir / job.id).ready)}"
+
+
+@contextmanager
+def _opened() -> Iterator[tuple["Settings", "Store", "Broker | None"]]:
+    """The settings, Postgres, and Redis if it is known where that is; what is wrong ends the command."""
+    from downloader import logs  # noqa: PLC0415 - none of these is part of a quick --help
+    from downloader.broker import Broker  # noqa: PLC0415
+    from downloader.store import Store  # noqa: PLC0415
+
+    try:
+        settings = setting.load()
+        logs.configure(settings)
+        store = Store(setting.database(settings), max_connections=1)
+    except setting.Refused as error:
+        raise click.ClickException(str(error)) from error
+    url = setting.redis(settings)
+    broker = Broker(url, settings.redis_queue_key) if url else None
+    try:
+        yield settings, store, broker
+    finally:
+        store.close()
+        if broker is not None:
+            broker.close()
 
 
 def _when(moment: datetime) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from downloader import config
 from downloader.config import Settings
-from downloader.embedded import running_dsn
+from downloader.embedded import running_dsn, running_url
 
 
 class Refused(Exception):
@@ -28,6 +28,11 @@ def database(settings: Settings) -> str:
             "set DATABASE_URL, or DATA_DIR to the folder that the service uses."
         )
     return found
+
+
+def redis(settings: Settings) -> str:
+    """The URL that is set, or that of the private Valkey of a running ``downloader up``; empty without either."""
+    return settings.redis_location or running_url(private_folder(settings) / "valkey")
 
 
 def private_folder(settings: Settings) -> Path:

@@ -8,6 +8,6 @@ that one is killed.
 from downloader.embedded.postgres_server import Postgres, running_dsn
 from downloader.embedded.process import ServerFailed
 from downloader.embedded.servers import Servers, postgres, valkey
-from downloader.embedded.valkey_server import Valkey
+from downloader.embedded.valkey_server import Valkey, running_url
 
-__all__ = ["Postgres", "ServerFailed", "Servers", "Valkey", "postgres", "running_dsn", "valkey"]
+__all__ = ["Postgres", "ServerFailed", "Servers", "Valkey", "postgres", "running_dsn", "running_url", "valkey"]

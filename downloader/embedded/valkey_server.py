@@ -12,6 +12,7 @@ import redis
 from downloader.embedded import account
 from downloader.embedded.process import Kept, Lock, ServerFailed, remove_socket_folder, socket_folder
 
+SOCKET = "valkey"
 MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
 
@@ -35,12 +36,12 @@ class Valkey:
         except BaseException:
             os.close(lock)
             raise
-        path = sockets / "valkey"
+        path = sockets / SOCKET
         argv = [str(binary), "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"]
         argv += ["--save", "", "--appendonly", "no", "--dir", str(self.folder), "--daemonize", "no"]
         command = who.command(argv, binary, path, death_signal=signal.SIGTERM)
         self._kept.start(command, signal.SIGTERM, lock)
-        self.url = f"unix://{quote(str(path))}"
+        self.url = _url(path)
         try:
             self._kept.await_ready(lambda: _answers(self.url))
         except BaseException:
@@ -74,6 +75,16 @@ def _binary() -> Path:
     if not binary.is_file():
         raise ServerFailed(f"The private Valkey has no binary for this machine ({machine}): set REDIS_URL.")
     return binary
+
+
+def running_url(folder: Path) -> str:
+    """The URL of the server that another process runs in ``folder``, or empty when none does."""
+    path = folder.resolve() / "run" / SOCKET
+    return _url(path.resolve()) if path.exists() else ""
+
+
+def _url(path: Path) -> str:
+    return f"unix://{quote(str(path))}"
 
 
 def _answers(url: str) -> bool:

@@ -46,7 +46,7 @@ def test_no_service_is_said(tmp_path, argv):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("argv", [("jobs", "list"), ("migrate",), ("sweep", "--dry-run")])
+@pytest.mark.parametrize("argv", [("jobs", "list"), ("jobs", "retry", "a"), ("migrate",), ("sweep", "--dry-run")])
 def test_no_database_is_said(tmp_path, argv):
     done = run(*argv, env=environment(tmp_path))
     assert done.returncode == 1

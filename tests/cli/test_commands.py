@@ -6,12 +6,17 @@ import pty
 import re
 import signal
 import subprocess
+from contextlib import closing
+from pathlib import Path
 
 import av
 import pytest
+import redis
 
+from downloader.embedded import running_url
 from tests.cli.running import DOWNLOADER, environment, run, start
 from tests.service import StandIn
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +104,18 @@ def test_jobs_are_listed_shown_and_cancelled(env, source):
     unknown = run("jobs", "cancel", "0" * 32, env=env)
     assert unknown.returncode == 1
     assert "0" * 32 in unknown.stderr
+
+
+def test_retry_finds_the_private_servers(env, service):
+    job_id = run("get", "--detach", service[1].source("no-such-source", retried=1), env=env).stdout.strip()
+    until(lambda: json.loads(run("jobs", "show", job_id, env=env).stdout)["status"] == "failed", 30)
+    done = run("jobs", "retry", job_id, env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{job_id} runs again from resolve\n"
+    assert "entries_not_added" not in done.stderr
+    url = running_url(Path(env["DATA_DIR"]) / "private" / "valkey")
+    with closing(redis.Redis.from_url(url)) as client:
+        assert client.ping()
 
 
 def test_doctor_finds_everything_well(env):

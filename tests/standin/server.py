@@ -28,7 +28,7 @@ _TYPES = {
 LINK_USES = 2
 _SLOW_SECONDS = 3600.0
 _KEPT_IN_MEMORY = 4 << 20  # bytes; bigger files go out by sendfile
-_ALIASES = {"flaky": "short", "expiring": "demo", "stalled": "short"}
+_ALIASES = {"flaky": "short", "late": "short", "expiring": "demo", "stalled": "short"}
 _REASONS = {200: "OK", 206: "Partial Content", 304: "Not Modified", 404: "Not Found", 503: "Service Unavailable"}
 
 
@@ -75,9 +75,9 @@ class StandIn:
     """The server. ``with StandIn(folder) as standin`` runs it in a thread; ``standin.base`` is its URL.
 
     ``requests`` holds the (method, target, headers) of every request while ``record`` is true. ``v=flaky`` answers
-    503 as many times as ``flaky_times`` says; ``v=slow`` never answers, the media of ``v=stalled``
-    never come; each link of ``v=expiring`` serves
-    ``LINK_USES`` requests and then 403, also through the proxy.
+    503 as many times as ``flaky_times`` says; each URL of ``v=late`` is unknown when it is first asked for; ``v=slow``
+    never answers, the media of ``v=stalled`` never come; each link of ``v=expiring`` serves ``LINK_USES`` requests and
+    then 403, also through the proxy.
     """
 
     def __init__(self, folder: Path, port: int = 0, *, record: bool = True, flaky_times: int = 2) -> None:
@@ -206,6 +206,10 @@ class StandIn:
             return _error(*REFUSALS[name])
         if name == "broken":
             return Response(body=b"<html>not JSON</html>", content_type="text/html")
+        if name == "late":
+            self._uses[request.target] += 1
+            if self._uses[request.target] == 1:
+                return _error(404, "It will be here shortly.")
         if name == "slow":
             await asyncio.sleep(_SLOW_SECONDS)
         if name == "down" or (name == "flaky" and self.flaky_times > 0):
