@@ -11,7 +11,8 @@ import av
 
 from tests.media import FRAGMENTED, make_audio, make_image, make_muxed, make_video
 
-SMALL_SECONDS = 10.6  # 1 MB of picture, 90 kB of sound
+SMALL_SECONDS = 5.6  # 1 MB of picture and 90 kB of sound, at the bit rates of a video platform
+_SMALL_PICTURE, _SMALL_SOUND = 1_430_000, 128_000  # bits per second
 BIG_SECONDS = 400
 _LOOP_SECONDS = 4
 
@@ -19,8 +20,8 @@ RECIPES: dict[str, Callable[[Path], object]] = {
     "demo.mp4": lambda path: make_video(path, 60),
     "demo-360.mp4": lambda path: make_video(path, 60, (640, 360)),
     "demo.m4a": lambda path: make_audio(path, 60),
-    "small.mp4": lambda path: make_noise(path, SMALL_SECONDS, 820_000),
-    "small.m4a": lambda path: make_audio(path, SMALL_SECONDS),
+    "small.mp4": lambda path: make_noise(path, SMALL_SECONDS, _SMALL_PICTURE, fps=30, size=(640, 360)),
+    "small.m4a": lambda path: make_hiss(path, SMALL_SECONDS, _SMALL_SOUND),
     "short.webm": lambda path: make_video(path, 5, (640, 360)),
     "short-opus.webm": lambda path: make_audio(path, 5),
     "short.mp4": lambda path: make_video(path, 5, (640, 360)),
@@ -65,10 +66,10 @@ def make_long_audio(path: Path, seconds: int) -> Path:
     return path
 
 
-def make_noise(path: Path, seconds: float, bit_rate: int, fps: int = 25) -> None:
+def make_noise(path: Path, seconds: float, bit_rate: int, fps: int = 25, size: tuple[int, int] = (1280, 720)) -> None:
     """Fragmented MP4 of H.264 that nothing compresses: as big as ``bit_rate`` bits per second say."""
     noise = random.Random(1)
-    width, height = 1280, 720
+    width, height = size
     with av.open(str(path), "w", format="mp4", options=FRAGMENTED) as output:
         rate = {"maxrate": str(bit_rate), "bufsize": str(bit_rate // 4)}
         options = {"preset": "ultrafast", "tune": "zerolatency", "x264-params": "scenecut=0", **rate}
@@ -80,6 +81,20 @@ def make_noise(path: Path, seconds: float, bit_rate: int, fps: int = 25) -> None
             for plane in frame.planes:
                 plane.update(noise.randbytes(plane.buffer_size))
             frame.pts, frame.time_base = number, Fraction(1, fps)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+
+
+def make_hiss(path: Path, seconds: float, bit_rate: int) -> None:
+    """Fragmented MP4 of AAC that nothing compresses: as big as ``bit_rate`` bits per second say."""
+    noise = random.Random(2)
+    with av.open(str(path), "w", format="mp4", options=FRAGMENTED) as output:
+        stream: Any = output.add_stream("aac", rate=48_000)
+        stream.codec_context.bit_rate = bit_rate
+        for number in range(round(seconds * 48_000 / 1024)):
+            frame = av.AudioFrame("s16", "stereo", 1024)
+            frame.planes[0].update(noise.randbytes(frame.planes[0].buffer_size))
+            frame.rate, frame.pts, frame.time_base = 48_000, number * 1024, Fraction(1, 48_000)
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
 

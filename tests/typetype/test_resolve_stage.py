@@ -40,7 +40,7 @@ def test_a_plan_for_a_real_source(stage, settings, standin):
     plan = result.outputs
     assert isinstance(plan, Plan)
     assert [track.key for track in plan.tracks] == ["video", "audio"]
-    assert (result.title, result.duration_ms) == ("A small one", 10_600)
+    assert (result.title, result.duration_ms) == ("A small one", 5_600)
     assert result.resolved.file_name == "A small one.mp4"
     assert result.total_bytes == sum(track.size for track in plan.tracks)
     assert plan.reserve_bytes == int(2.1 * result.total_bytes)
