@@ -13,7 +13,7 @@ COMMANDS = {
     "stage": ("downloader.cli.roles", "Run the pool of one stage alone."),
     "migrate": ("downloader.cli.roles", "Bring the database up to date."),
     "get": ("downloader.cli.get", "Download a URL through a running service."),
-    "jobs": ("downloader.cli.jobs", "List, show and cancel jobs."),
+    "jobs": ("downloader.cli.jobs", "List, show, cancel and retry jobs."),
     "doctor": ("downloader.cli.doctor", "Check every part and say what to do."),
     "sweep": ("downloader.cli.sweep", "Remove files that no job needs any more."),
 }

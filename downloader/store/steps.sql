@@ -162,10 +162,14 @@ DELETE FROM downloader_workers WHERE seen_at < now() - interval '1 hour'
 
 -- name: backlog
 -- Per stage: steps that wait for a slot or for the end of a pause, and how long the oldest has waited for a slot
--- (seconds); steps that run.
-SELECT stage, count(*) FILTER (WHERE state = 'ready') AS ready, count(*) FILTER (WHERE state = 'running') AS running,
-       greatest(max(extract(epoch FROM now() - ready_at)) FILTER (WHERE state = 'ready'), 0) AS oldest
-  FROM downloader_steps WHERE state IN ('ready', 'running') GROUP BY stage
+-- (seconds); steps that run. In two halves, each of which has its index: ended steps are many.
+SELECT stage, sum(ready)::int AS ready, sum(running)::int AS running, max(oldest) AS oldest
+  FROM (SELECT stage, count(*) AS ready, 0 AS running,
+               greatest(max(extract(epoch FROM now() - ready_at)), 0) AS oldest
+          FROM downloader_steps WHERE state = 'ready' GROUP BY stage
+        UNION ALL
+        SELECT stage, 0, count(*), 0 FROM downloader_steps WHERE state = 'running' GROUP BY stage) AS halves
+ GROUP BY stage
 
 -- name: due
 -- Ready steps that have been so for a moment, oldest first.
