@@ -20,8 +20,11 @@ _SNIFF_BYTES = 1024
 
 
 @contextmanager
-def opened(work: Path, fetched: FetchedTrack) -> Iterator[Any]:
-    """The track's InputContainer. Raises MediaInvalid when its bytes are not what they should be."""
+def opened(work: Path, fetched: FetchedTrack, *, decoded: bool) -> Iterator[Any]:
+    """The track's InputContainer; ``decoded`` says that its packets are to be decoded, not copied.
+
+    Raises MediaInvalid when its bytes are not what they should be.
+    """
     path = track_path(work, fetched)
     family = _sniffed(path) or fetched.format or fetched.track.format
     demuxer = DEMUXERS.get(family or "")
@@ -31,6 +34,9 @@ def opened(work: Path, fetched: FetchedTrack) -> Iterator[Any]:
     if demuxer == "mov":
         # The frame rate is in the file: no pictures are read ahead to measure it, which took 2 ms and more.
         options |= {"enable_drefs": "0", "use_absolute_path": "0", "fpsprobesize": "0"}
+        if not decoded:
+            # So is all else that a copy needs: no decoder sees a stranger's bytes, which took 1 ms and more.
+            options["codec_whitelist"] = "none"
     source = av.open(str(path), "r", format=demuxer, options=options, metadata_errors="replace")
     try:
         yield source

@@ -54,7 +54,9 @@ class Source:
 
 
 @contextmanager
-def gathered(work: Path, tracks: tuple[FetchedTrack, ...], *, picture: bool) -> Iterator[list[Source]]:
+def gathered(
+    work: Path, tracks: tuple[FetchedTrack, ...], *, picture: bool, decoded: bool = False
+) -> Iterator[list[Source]]:
     """All tracks of picture and sound, opened; without ``picture`` only sound is wanted.
 
     Raises MediaInvalid when a track does not hold what it is there for, or when there is none.
@@ -64,7 +66,7 @@ def gathered(work: Path, tracks: tuple[FetchedTrack, ...], *, picture: bool) -> 
         for fetched in tracks:
             kind = fetched.track.kind
             if kind in ("audio", "muxed") or (kind == "video" and picture):
-                container = stack.enter_context(opened(work, fetched))
+                container = stack.enter_context(opened(work, fetched, decoded=decoded))
                 found.append(_source(fetched, container, picture=picture and not fetched.track.audio_only))
         if not found:
             raise MediaInvalid("There is no track to make a file of.")

@@ -59,7 +59,7 @@ def transcode(task: Task) -> Outcome:
     container = formats.container(media.container)
     if encoder is None or not container.holds(None, media.audio_codec):
         raise MediaInvalid(f"{container.name} holds no sound of the codec {(media.audio_codec or '?')[:20]!r}.")
-    with gathered(task.work, task.tracks, picture=False) as found:
+    with gathered(task.work, task.tracks, picture=False, decoded=True) as found:
         source = found[0]
         same = codec_of(source.sound) == media.audio_codec and not media.bitrate
         if not source.sound.codec_context.sample_rate:

@@ -90,7 +90,7 @@ class Database:
 
     def _run(self, connection: Any, sql: str, values: Mapping[str, Any] | None) -> list[Row]:
         with connection.cursor() as cursor:
-            if isinstance(sql, Statement) and sql.body:
+            if isinstance(sql, Statement) and sql.prepare:
                 self._execute_prepared(connection, cursor, sql, values)
             else:
                 cursor.execute(sql, values)

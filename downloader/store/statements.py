@@ -7,32 +7,38 @@ _PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
 class Statement(str):
-    """SQL text with ``%(name)s`` parameters.
+    """SQL text with ``%(name)s`` parameters, of one or more statements that run in one transaction.
 
-    A prepared one has a ``body``: its last statement, with numbered parameters. What stands before it (a SET LOCAL, a
-    lock) is sent along each time, in the same round trip and transaction.
+    Of a prepared one, ``prepare`` plans each statement that has parameters, and ``execute`` runs them; both are empty
+    otherwise.
     """
 
-    __slots__ = ("body", "execute", "name", "prepare")
+    __slots__ = ("execute", "name", "prepare")
 
     name: str
-    body: str
     prepare: str
     execute: str
 
     @classmethod
     def parsed(cls, name: str, text: str, *, prepared: bool) -> "Statement":
-        """The statement ``text``; to be prepared under a name of ours where ``prepared``."""
+        """The statement ``text``; to be prepared under names of ours where ``prepared``."""
         made = cls(text)
-        made.name, made.body, made.prepare, made.execute = f"downloader_{name}", "", "", ""
+        made.name, made.prepare, made.execute = f"downloader_{name}", "", ""
         if prepared:
-            before, _, last = text.rpartition(";")
-            names = list(dict.fromkeys(_PARAMETER.findall(last)))
-            made.body = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", last)
-            made.prepare = f"PREPARE {made.name} AS {made.body}"
-            arguments = ", ".join(f"%({item})s" for item in names)
-            made.execute = f"{before}{';' if before else ''} EXECUTE {made.name} ({arguments})"
+            parts = [_prepared(f"{made.name}_{number}", part) for number, part in enumerate(text.split(";"))]
+            made.prepare = ";\n".join(prepare for prepare, _ in parts if prepare)
+            made.execute = ";\n".join(execute for _, execute in parts)
         return made
+
+
+def _prepared(name: str, part: str) -> tuple[str, str]:
+    """How to prepare one statement, and how to run it then."""
+    parameters = list(dict.fromkeys(_PARAMETER.findall(part)))
+    if not parameters:
+        return "", part
+    body = _PARAMETER.sub(lambda found: f"${parameters.index(found[1]) + 1}", part)
+    arguments = ", ".join(f"%({parameter})s" for parameter in parameters)
+    return f"PREPARE {name} AS {body}", f"EXECUTE {name} ({arguments})"
 
 
 def named(file: str) -> dict[str, Statement]:

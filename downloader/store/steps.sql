@@ -195,7 +195,7 @@ UPDATE downloader_steps w SET state = 'ready', ready_at = now()
                     WHERE n.job_id = w.job_id AND n.name = ANY(w.needs) AND n.state <> 'done')
    AND EXISTS (SELECT FROM downloader_jobs j WHERE j.id = w.job_id AND j.status IN ('queued', 'running'))
 
--- name: reserve
+-- name: reserve prepared
 -- Serialized per volume; the row is there when the bytes fit beside everybody else's. Always one row: who else holds
 -- how much, so that the caller can tell "not yet" from "never".
 -- The job's row is locked, so that its end comes wholly before or wholly after.
