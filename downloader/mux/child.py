@@ -29,7 +29,7 @@ from downloader.mux.work import perform, warm_up
 
 _PROGRESS_SECONDS = 0.1
 _RECEIVE = 1 << 20
-_ORDERS_A_FORK = 50
+_ORDERS_A_FORK = 200
 
 
 def main(descriptor: int, root: str = "") -> None:
