@@ -3,11 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from downloader.route import stage_names
+from downloader.route import JANITOR, stage_names
 from downloader.store import Backlog, Store
-
-JANITOR = "janitor"
-"""The name under which a janitor says that it lives."""
 
 # One of its sweeps may list a whole bucket before it says so again.
 _JANITOR_SECONDS = 60.0

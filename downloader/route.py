@@ -38,6 +38,9 @@ ROUTE: dict[str, RouteStep] = {
 }
 """Every step by name, in order."""
 
+JANITOR = "janitor"
+"""The pool that is no stage: it has neither a stream nor steps."""
+
 _HIGHEST_PERCENT = 99.0
 
 

@@ -7,9 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from downloader import config
-from downloader.route import stage_names
+from downloader.route import JANITOR, stage_names
 from stages.pool import ProcessSpec, Supervisor
-from stages.sizes import JANITOR, default_size
+from stages.sizes import default_size
 
 if TYPE_CHECKING:
     from downloader.config import Settings

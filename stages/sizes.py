@@ -7,12 +7,10 @@ import math
 import os
 
 from downloader.config import Settings
-from downloader.route import ROUTE
+from downloader.route import JANITOR, ROUTE
 
 # One Python process moves several hundred MB/s over its sockets; past this many jobs a second one pays.
 _SLOTS_PER_PROCESS = 16
-
-JANITOR = "janitor"
 
 
 def default_size(stage: str, settings: Settings) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from downloader.broker import Broker
 from downloader.clock import SystemClock
 from downloader.config import Settings
 from downloader.errors import BrokerUnavailable, StoreUnavailable
-from downloader.route import ROUTE
+from downloader.route import JANITOR, ROUTE
 from downloader.store import Claim, Store
 from downloader.sweep import Sweep
 from downloader.vault import Vault
@@ -25,7 +25,6 @@ from stages.feed import Feed
 from stages.identity import Worker
 from stages.janitor import Janitor
 from stages.runner import Parts, Runner, nobody_watches
-from stages.sizes import JANITOR
 from stages.source import Source
 
 # Beside the slots: beats, the main thread, and one to spare.

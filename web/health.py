@@ -12,6 +12,7 @@ from flask import Blueprint, Response, jsonify
 
 from downloader import __version__, disk, queues
 from downloader.queues import Queues
+from downloader.route import JANITOR
 from web.jobs import parts
 from web.parts import Parts
 
@@ -91,7 +92,7 @@ def build() -> Build:
 def _figures(read: Queues) -> dict[str, Any]:
     """``workers``: live slots per stage; ``queues``: steps ready and running, and the age of the oldest ready one."""
     return {
-        "workers": {stage: queue.slots for stage, queue in read.stages.items()} | {queues.JANITOR: read.janitors},
+        "workers": {stage: queue.slots for stage, queue in read.stages.items()} | {JANITOR: read.janitors},
         "queues": {
             stage: {"ready": queue.ready, "running": queue.running, "oldestSeconds": round(queue.oldest, 1)}
             for stage, queue in read.stages.items()

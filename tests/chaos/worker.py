@@ -16,14 +16,14 @@ from typing import Any
 
 from downloader import config, logs
 from downloader.broker import Broker
-from downloader.route import stage_names
+from downloader.route import JANITOR, stage_names
 from downloader.store import Claim
 from stages import worker
 from stages.__main__ import main as stages_main
 from stages.contract import StepContext, StepResult
 from stages.identity import Worker
 from stages.pool import ProcessSpec, Supervisor
-from stages.sizes import JANITOR, default_size
+from stages.sizes import default_size
 
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 

@@ -9,8 +9,7 @@ import msgspec
 import pytest
 
 from downloader import __version__
-from downloader.route import stage_names
-from stages.sizes import JANITOR
+from downloader.route import JANITOR, stage_names
 from web import health
 from web.app import create_app
 
