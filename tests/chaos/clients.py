@@ -124,5 +124,5 @@ def packets(data: bytes) -> str:
     with av.open(io.BytesIO(data)) as media:
         for packet in media.demux():
             if packet.size and packet.stream.type in ("video", "audio"):
-                digest.update(b"%d %d " % (packet.stream_index, packet.pts) + bytes(packet))
+                digest.update(b"%d %d " % (packet.stream_index, packet.pts or 0) + bytes(packet))
     return digest.hexdigest()
