@@ -133,3 +133,21 @@ class Published(msgspec.Struct, frozen=True, rename="camel"):
     artifact: Artifact
     sidecars: tuple[Sidecar, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+class Achieved(msgspec.Struct, frozen=True, kw_only=True):
+    """What a finished step commits.
+
+    ``outputs`` (a Struct of this module) is kept for the steps that need it. The rest, where it is not None, goes to
+    the job's row in the same transaction. ``reserve_bytes`` resizes the job's disk reservation from here on.
+    """
+
+    outputs: msgspec.Struct
+    title: str | None = None
+    duration_ms: int | None = None
+    resolved: Resolved | None = None
+    warnings: tuple[str, ...] = ()
+    artifact: Artifact | None = None
+    sidecars: tuple[Sidecar, ...] = ()
+    total_bytes: int | None = None
+    reserve_bytes: int | None = None

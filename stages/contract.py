@@ -9,7 +9,8 @@ import msgspec
 
 from downloader.clock import Clock
 from downloader.config import Settings
-from downloader.job import Artifact, Job, Resolved, Sidecar
+from downloader.handoff import Achieved
+from downloader.job import Job
 
 T = TypeVar("T")
 
@@ -45,23 +46,9 @@ class StepContext:
         return msgspec.convert(self.inputs[name], kind)
 
 
-class StepResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a step achieved.
+class StepResult(Achieved, frozen=True, kw_only=True):
+    """What a step achieved; ``fields`` are figures for its log line, such as bytes moved."""
 
-    ``outputs`` (a Struct of downloader.handoff) is kept for the steps that need it. The rest, where it is not None,
-    goes to the job's row in the same transaction. ``reserve_bytes`` resizes the job's disk reservation from here on.
-    ``fields`` are figures for the step's log line, such as bytes moved.
-    """
-
-    outputs: msgspec.Struct
-    title: str | None = None
-    duration_ms: int | None = None
-    resolved: Resolved | None = None
-    warnings: tuple[str, ...] = ()
-    artifact: Artifact | None = None
-    sidecars: tuple[Sidecar, ...] = ()
-    total_bytes: int | None = None
-    reserve_bytes: int | None = None
     fields: Mapping[str, int | float | str] = {}
 
 

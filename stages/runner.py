@@ -17,7 +17,7 @@ from downloader.clock import Clock
 from downloader.config import Settings
 from downloader.errors import BrokerUnavailable, DownloadError, StepCrashed, StoreUnavailable, Verdict
 from downloader.route import ROUTE, percent_window
-from downloader.store import Achieved, Claim, Entry, Finished, Store
+from downloader.store import Claim, Entry, Finished, Store
 from downloader.vault import Vault
 from stages import endings
 from stages.beats import Beats
@@ -117,20 +117,9 @@ class Runner:
     def _finish(self, held: Held, delivery: Delivery, result: StepResult, started: float) -> None:
         claim = held.claim
         route = ROUTE[claim.name]
-        achieved = Achieved(
-            outputs=result.outputs,
-            title=result.title,
-            duration_ms=result.duration_ms,
-            resolved=result.resolved,
-            warnings=result.warnings,
-            artifact=result.artifact,
-            sidecars=result.sidecars,
-            total_bytes=result.total_bytes,
-            reserve_bytes=result.reserve_bytes,
-        )
         percent = percent_window(claim.name)[1]
         commit: Callable[[], Finished | None] = lambda: self._parts.store.finish(  # noqa: E731 - typed for _insist
-            claim, achieved, timing=route.timing, percent=percent
+            claim, result, timing=route.timing, percent=percent
         )
         finished = self._insist(commit)
         if finished is None:

@@ -7,10 +7,9 @@ from downloader.store.database import Database
 from downloader.store.jobs import Jobs, NewJob, NotCancellable, Posted, QueueFull, StillRunning
 from downloader.store.migrate import migrate, pending
 from downloader.store.recovery import Backlog, Recovery
-from downloader.store.steps import Achieved, Claim, Finished, Lapsed, Outcome, Steps
+from downloader.store.steps import Claim, Finished, Lapsed, Outcome, Steps
 
 __all__ = [
-    "Achieved",
     "Again",
     "Backlog",
     "Callback",

@@ -4,9 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
-from downloader.job import Artifact, Entry, Job, Resolved, Sidecar
+from downloader.handoff import Achieved
+from downloader.job import Entry, Job
 from downloader.route import RouteStep
 from downloader.states import StepState
 from downloader.store import rows
@@ -48,20 +47,6 @@ class Lapsed:
     epoch: int
     crashes: int
     worker: str
-
-
-class Achieved(msgspec.Struct, frozen=True, kw_only=True):
-    """What a finished step writes to its job's row; None leaves a column as it is. See stages.contract.StepResult."""
-
-    outputs: msgspec.Struct
-    title: str | None = None
-    duration_ms: int | None = None
-    resolved: Resolved | None = None
-    warnings: tuple[str, ...] = ()
-    artifact: Artifact | None = None
-    sidecars: tuple[Sidecar, ...] = ()
-    total_bytes: int | None = None
-    reserve_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """Driving steps by hand: claims and finishes as a stage process does them, without one."""
 
-from downloader.handoff import Media, Plan
+from downloader.handoff import Achieved, Media, Plan
 from downloader.job import Artifact, Entry, Resolved
 from downloader.route import ROUTE, percent_window
-from downloader.store import Achieved
 
 LEASE = 15.0
 PLAN = Plan(tracks=(), media=Media(operation="copy", container="mp4"), resolved=Resolved(container="mp4"))

@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from downloader.handoff import Achieved
 from downloader.job import Entry
 from downloader.route import ROUTE
 from downloader.states import Stage, Status, StepState
 from downloader.store import Backlog
-from tests.stages.driving import claim, done_job, finish
+from tests.stages.driving import PLAN, claim, done_job, finish
 from tests.store.conftest import new
 
 
@@ -155,7 +156,7 @@ def test_steps_of_a_branch_wait_for_all_they_need(store):
     )
     extra = store.claim(Entry("fetch", posted.id, "extra"), "x/0", 15, ROUTE["fetch"])
     assert finish(store, claim(store, posted.id, "fetch")).ready == ()
-    finished = store.finish(extra, _result(), timing="", percent=50)
+    finished = store.finish(extra, Achieved(outputs=PLAN), timing="", percent=50)
     assert finished.ready == (Entry("mux", posted.id, "mux"),)
 
 
@@ -188,10 +189,3 @@ def test_an_outcome_tells_state_and_ready_steps(store):
     assert (outcome.state, outcome.unfinished) == (StepState.DONE, True)
     assert outcome.ready == (Entry("fetch", posted.id, "fetch"),)
     assert store.outcome(Entry("resolve", "unknown", "resolve")) is None
-
-
-def _result():
-    from downloader.store import Achieved
-    from tests.stages.driving import PLAN
-
-    return Achieved(outputs=PLAN)
