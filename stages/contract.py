@@ -22,10 +22,10 @@ class StepContext:
     ``inputs`` are the outputs of the steps it needs, by step name, as JSON values: ``take`` reads one as a type.
     ``work`` is ``DATA_DIR/jobs/<id>/``; files that belong to this attempt alone carry ``epoch`` in their name.
     ``authorization`` is the caller's header, decrypted, or None. ``progress(done, total)`` (bytes, or any unit that
-    rises) may be called as often as one likes and costs nothing; ``check()`` raises Cancelled, LeaseLost or Draining,
-    is cheap, and must be called at least every half second. Both are safe from any thread.
+    rises) may be called as often as one likes and costs nothing; ``check()`` raises Cancelled, LeaseLost, Draining or
+    TimedOut, is cheap, and must be called at least every half second. Both are safe from any thread.
     ``reserve(bytes)`` sets disk aside for the job over all processes of the volume, replacing what it held; raises
-    NoRoomYet or InsufficientStorage. ``resolve_again(track)`` style calls are the stage's own business.
+    NoRoomYet, InsufficientStorage or LeaseLost.
     """
 
     job: Job
@@ -53,7 +53,7 @@ class StepResult(Achieved, frozen=True, kw_only=True):
 
 
 class Stage(Protocol):
-    """One kind of work. Built once per process by ``create(settings)``; ``run`` may be called from several threads."""
+    """One kind of work. Built once per process by its factory; ``run`` may be called from several threads."""
 
     def run(self, step: StepContext) -> StepResult:
         """Do the step.
@@ -70,4 +70,4 @@ class StageFactory(Protocol):
     """What route.py's dotted string names."""
 
     def __call__(self, settings: Settings) -> Stage:
-        """Build the stage; may import its engine, must not do I/O."""
+        """Build the stage; may import its engine and start what should be warm, must not wait for it."""
