@@ -54,5 +54,3 @@ STEP_TRANSITIONS: dict[StepState, frozenset[StepState]] = {
     StepState.FAILED: frozenset({StepState.READY, StepState.WAITING}),
     StepState.CANCELLED: frozenset({StepState.READY, StepState.WAITING}),
 }
-
-ACTIVE = (Status.QUEUED, Status.RUNNING)

@@ -70,11 +70,9 @@ class Sweep:
     def expired(self) -> Removed:
         """Artifacts past their time; the row is told after the file went, so that a crash only repeats the removal."""
         removed = Removed()
-        while jobs := self._store.expired_artifacts():
-            for job in jobs:
-                removed += Removed(expired=1, bytes_freed=self._remove_artifact(job))
-            if self._dry_run or len(jobs) < _BATCH:
-                break
+        # One batch a call: the next tick of the janitor takes what is left.
+        for job in self._store.expired_artifacts(_BATCH):
+            removed += Removed(expired=1, bytes_freed=self._remove_artifact(job))
         return removed
 
     def orphans(self) -> Removed:
