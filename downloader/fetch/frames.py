@@ -13,26 +13,31 @@ _MAX_FRAME = 256 << 20
 
 
 class Output(Protocol):
-    """Where a track's bytes of one part go."""
+    """What becomes of a track's frames of one part. Any of it may raise a DownloadError to refuse them."""
+
+    def initialization(self, length: int) -> None:
+        """The initialization begins; comes once, before all media."""
+
+    def media(self, sequence: int, length: int) -> None:
+        """A media frame of ``length`` bytes begins."""
 
     def write(self, data: memoryview, /) -> None:
-        """The next bytes."""
+        """The next bytes of the frame that has begun."""
 
 
 class FrameReader:
-    """Reads one part. ``outputs`` by itag; ``first`` says whether initializations are kept (only the first part's are).
+    """Reads one part. ``outputs`` by itag.
 
     Every breach raises RangeRefused. ``complete`` is True after the completion frame.
     """
 
-    def __init__(self, outputs: Mapping[int, Output], *, first: bool) -> None:
+    def __init__(self, outputs: Mapping[int, Output]) -> None:
         self.complete = False
         self._outputs = outputs
-        self._first = first
         self._held = b""
         self._started = False
         self._left = 0
-        self._target: Output | None = None
+        self._itag = 0
         self._sequence: dict[int, int] = {}
         self._initialized: set[int] = set()
 
@@ -42,8 +47,7 @@ class FrameReader:
         while view:
             if self._left:
                 payload = view[: self._left]
-                if self._target is not None:
-                    self._target.write(payload)
+                self._outputs[self._itag].write(payload)
                 self._left -= len(payload)
                 view = view[len(payload) :]
                 continue
@@ -73,11 +77,13 @@ class FrameReader:
             return
         if itag not in self._outputs:
             raise _breach("it holds a track that was not asked for")
-        self._left = length
+        self._left, self._itag = length, itag
         if kind == _INITIALIZATION:
             self._initialize(itag, sequence)
+            self._outputs[itag].initialization(length)
         elif kind == _MEDIA:
             self._media(itag, sequence)
+            self._outputs[itag].media(sequence, length)
         else:
             raise _breach("it holds an unknown frame")
 
@@ -85,14 +91,12 @@ class FrameReader:
         if itag in self._initialized or itag in self._sequence or sequence:
             raise _breach("an initialization is out of place")
         self._initialized.add(itag)
-        self._target = self._outputs[itag] if self._first else None
 
     def _media(self, itag: int, sequence: int) -> None:
         last = self._sequence.get(itag)
         if itag not in self._initialized or (last is not None and sequence != last + 1):
             raise _breach("its media is out of order")
         self._sequence[itag] = sequence
-        self._target = self._outputs[itag]
 
 
 def _breach(what: str) -> RangeRefused:

@@ -30,6 +30,8 @@ class Record(msgspec.Struct, frozen=True):
     """One claim.
 
     ``owner`` is the epoch that wrote it; ``pieces`` is how many pieces of a sequence are whole, and their bytes.
+    Pieces that came before their turn: ``early`` ones are in their place (number, start, end), those ``aside`` in files
+    of their own (number, size), which are never forced to the disk.
     """
 
     sequence: int
@@ -40,6 +42,8 @@ class Record(msgspec.Struct, frozen=True):
     synced: tuple[tuple[int, int], ...] = ()
     complete: bool = False
     pieces: tuple[int, int] = (0, 0)
+    early: tuple[tuple[int, int, int], ...] = ()
+    aside: tuple[tuple[int, int], ...] = ()
 
     def held(self, boot: str) -> Ranges:
         """What is on disk for a reader that runs under ``boot``."""

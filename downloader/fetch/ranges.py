@@ -43,6 +43,11 @@ class Ranges:
         """How many bytes from the file's beginning are there without a break."""
         return self._ends[0] if self._starts and self._starts[0] == 0 else 0
 
+    def holds(self, start: int, end: int) -> bool:
+        """Whether all of ``[start, end)`` is there."""
+        at = bisect_right(self._starts, start) - 1
+        return start >= end or (at >= 0 and end <= self._ends[at])
+
     def gaps(self, size: int) -> Iterator[tuple[int, int]]:
         """What is missing of ``[0, size)``, in order."""
         at = 0

@@ -9,7 +9,7 @@ from downloader.errors import DownloadError, MediaTooLarge, SourceInvalid, Verdi
 from downloader.fetch.failures import RangeRefused, disk_error
 from downloader.fetch.http import Head
 from downloader.fetch.limits import Patience
-from downloader.fetch.pieces import PieceFile, Sink
+from downloader.fetch.pieces import Misplaced, PieceFile, Sink
 from downloader.fetch.route import Request
 from downloader.fetch.sniff import is_page, sniff, sniff_bytes
 from downloader.fetch.task import Context
@@ -86,7 +86,6 @@ class Sequence:
         self.optional = all(track.optional for track in self.tracks)
         self.error: DownloadError | None = None
         self.finished = False
-        self.moved = 0
         self.count = 0
         self.files = {
             track.key: PieceFile(TrackFile(context.folder, track.key, context.epoch, context.executor))
@@ -101,6 +100,11 @@ class Sequence:
     def done(self) -> int:
         """See Download."""
         return sum(file.bytes for file in self.files.values())
+
+    @property
+    def moved(self) -> int:
+        """See Download."""
+        return sum(file.moved for file in self.files.values())
 
     @property
     def total(self) -> int:
@@ -133,11 +137,10 @@ class Sequence:
     def ended(self, piece: Piece, error: DownloadError | None) -> None:
         """A request is over; called by the piece, outside of callbacks."""
         self._retire(piece)
-        self.moved += sum(file.size_of(piece.number) for file in self.files.values())
         try:
+            error = error or self._complete(piece.number)
             if error is None:
                 self._failures.pop(piece.number, None)
-                self._complete(piece.number)
             else:
                 self._drop(piece.number)
                 self.failed(piece.number, error, time.monotonic())
@@ -188,11 +191,10 @@ class Sequence:
         for future in self._finishing:
             future.exception()
         for file in self.files.values():
-            file.close()
             if self.error is not None and (self.error.verdict is Verdict.FAIL or self.optional):
-                file.file.discard()
+                file.discard()
             else:
-                file.file.close()
+                file.close()
 
     def abort(self) -> None:
         """Cut off what is on its way."""
@@ -243,12 +245,16 @@ class Sequence:
         if self._active.pop(piece.number, None) is not None:
             self.context.budget.release(piece.request.host, self.context.user)
 
-    def _complete(self, number: int) -> None:
+    def _complete(self, number: int) -> DownloadError | None:
+        """Put piece ``number`` in its place; returns why it does not fit there."""
         try:
             for file in self.files.values():
                 file.complete(number)
         except OSError as error:
             raise disk_error(error) from error
+        except Misplaced as error:
+            return error
+        return None
 
     def _drop(self, number: int) -> None:
         for file in self.files.values():

@@ -34,6 +34,8 @@ class TrackFile:
         self.identity: Identity
         self.done: Ranges
         self.pieces: tuple[int, int]  # how many pieces are whole, and their bytes: a sequence's prefix
+        self.early: tuple[tuple[int, int, int], ...]  # see Record
+        self.aside: tuple[tuple[int, int], ...]
         self.complete: bool
         self._journal: Journal
         self._journal_path: Path
@@ -83,8 +85,7 @@ class TrackFile:
 
     def discard(self) -> None:
         """Remove the files."""
-        self.path.unlink(missing_ok=True)
-        self._journal_path.unlink(missing_ok=True)
+        _remove(self._journal_path)
         self.close()
 
     def close(self) -> None:
@@ -118,6 +119,8 @@ class TrackFile:
             synced=tuple(self._synced),
             complete=complete,
             pieces=self.pieces,
+            early=self.early,
+            aside=self.aside,
         )
         self._journal.write(record)
 
@@ -135,8 +138,7 @@ class TrackFile:
             if journal is not None:
                 journal.close()
             if epoch <= self._epoch:
-                data_path.unlink(missing_ok=True)
-                journal_path.unlink(missing_ok=True)
+                _remove(journal_path)
         return found
 
     def _earlier(self) -> list[tuple[int, Path]]:
@@ -161,6 +163,8 @@ class TrackFile:
         self._begin(journal, record.identity, record.held(_BOOT))
         self._synced = Ranges(record.synced)
         self.pieces = record.pieces if self.done.prefix >= record.pieces[1] else (0, 0)
+        self.early = tuple(piece for piece in record.early if self.done.holds(piece[1], piece[2]))
+        self.aside = record.aside if record.boot == _BOOT else ()
         self._sequence = record.sequence
         self.complete = record.complete
         self._write(complete=record.complete)
@@ -185,8 +189,16 @@ class TrackFile:
         self.identity = identity
         self.done = done
         self.pieces = (0, 0)
+        self.early, self.aside = (), ()
         self.complete = False
         self._synced = Ranges()
         self._sequence = 0
         self._noted_at = self._synced_at = time.monotonic()
         self._noted_bytes = done.total
+
+
+def _remove(journal_path: Path) -> None:
+    """Remove an attempt's files, pieces that waited for their turn included."""
+    for path in (*journal_path.parent.glob(f"{journal_path.stem}.*.piece"), journal_path.with_suffix(".media")):
+        path.unlink(missing_ok=True)
+    journal_path.unlink(missing_ok=True)
