@@ -56,7 +56,7 @@ def post() -> tuple[Response, int]:
     fields = validate.document(body.read_json(request))
     url = validate.url(fields)
     options = validate.options(fields, here.settings.callback_allow_hosts)
-    _admit(here)
+    refusal = _no_room(here)
     authorization = request.headers.get("Authorization") or None
     new = NewJob(
         url=url,
@@ -65,10 +65,12 @@ def post() -> tuple[Response, int]:
         authorization=here.vault.seal(authorization) if authorization else None,
         request_id=_request_id(),
     )
+    # On a full disk nothing new is taken; a job that is there already costs no byte more.
+    limit = 0 if refusal else here.settings.max_queue_size + here.settings.max_concurrent_workers
     try:
-        posted = here.store.post(new, limit=here.settings.max_queue_size + here.settings.max_concurrent_workers)
+        posted = here.store.post(new, limit=limit)
     except QueueFull as error:
-        raise Refusal(
+        raise refusal or Refusal(
             HTTPStatus.TOO_MANY_REQUESTS,
             "queue_full",
             error.message,
@@ -116,21 +118,22 @@ def _public(job: Job) -> dict[str, Any]:
     return here.presenter.job(job, None if job.ended else here.broker.snapshot(job.id))
 
 
-def _admit(here: Parts) -> None:
-    """Raise 507 when the volume has less room than must stay free."""
+def _no_room(here: Parts) -> Refusal | None:
+    """The 507 for a new job when the volume has less room than must stay free."""
     settings = here.settings
     space = disk.free(settings.data_dir)
     required = disk.minimum(settings, space)
     free = space.free
     if free >= required:
         free -= here.store.reserved_bytes(disk.volume_id(settings.data_dir))
-    if free < required:
-        raise Refusal(
-            HTTPStatus.INSUFFICIENT_STORAGE,
-            "insufficient_storage",
-            "There is not enough disk space for another download.",
-            figures={"freeBytes": max(0, free), "requiredFreeBytes": required},
-        )
+    if free >= required:
+        return None
+    return Refusal(
+        HTTPStatus.INSUFFICIENT_STORAGE,
+        "insufficient_storage",
+        "There is not enough disk space for another download.",
+        figures={"freeBytes": max(0, free), "requiredFreeBytes": required},
+    )
 
 
 def _announce(here: Parts, job_id: str) -> None:

@@ -132,6 +132,17 @@ def test_too_little_disk(make_parts, own_rows):
     assert own_rows.run("SELECT count(*) FROM downloader_jobs") == [(0,)]
 
 
+def test_a_full_disk_refuses_no_job_that_is_there(make_parts, own_rows):
+    full = create_app(make_parts(STORAGE_MIN_FREE_BYTES=str(1 << 60))).test_client()
+    job_id = post(create_app(make_parts()).test_client()).get_json()["id"]
+    assert post(full).get_json() == {"id": job_id, "cached": False}
+    own_rows.set(job_id, status="running", started_at="2026-01-02T03:04:06Z")
+    own_rows.set(job_id, status="done", stage="done", finished_at="2026-01-02T03:04:16Z", artifact="artifacts/x/y.mp4")
+    assert post(full).get_json() == {"id": job_id, "cached": True}
+    assert is_error(post(full, options={"height": 1}), 507, "insufficient_storage")
+    assert own_rows.run("SELECT count(*) FROM downloader_jobs") == [(1,)]
+
+
 def test_disk_set_aside_counts(make_parts, own_rows):
     parts = make_parts()
     client = create_app(parts).test_client()
