@@ -8,6 +8,8 @@ import gevent
 import pytest
 
 from downloader.artifacts import PresignedUrl
+from downloader.artifacts.names import file_name
+from tests.artifacts.titles import TITLES, saved_as
 from tests.web.test_jobs import is_error
 from web import artifacts
 from web.app import create_app
@@ -96,7 +98,15 @@ def test_inline_on_request(client, own_rows):
             assert answer.headers["Content-Disposition"].startswith(f"{kind};")
 
 
-@pytest.mark.parametrize("name", ['a"b\\c.mp4', "Ünïcødé 日本 🎬.mp4", "a;b%20c.mp4"])
+@pytest.mark.parametrize("title", TITLES)
+def test_every_title_comes_back_as_the_file_name(client, own_rows, title):
+    name = file_name(title, "mp4")
+    with client.get(f"/jobs/{own_rows.done(name=name)}/artifact") as answer:
+        assert (answer.status_code, answer.data) == (200, b"media")
+        assert saved_as(answer.headers) == name
+
+
+@pytest.mark.parametrize("name", ['a"b\\c.mp4', "a;b%20c.mp4"])
 def test_names_stay_in_their_header(client, own_rows, name):
     with client.get(f"/jobs/{own_rows.done(name=name)}/artifact") as answer:
         assert (answer.status_code, answer.data) == (200, b"media")
