@@ -146,7 +146,10 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True, rename="camel"):
-    """Live progress of a job: what stages publish and web overlays on the row. Bytes, bytes per second, seconds."""
+    """Live progress of a job: what stages publish and web overlays on the row. Bytes, bytes per second, seconds.
+
+    ``step`` and ``epoch`` say which claim it comes from: see Broker.publish.
+    """
 
     stage: Stage
     progress_percent: float
@@ -154,3 +157,5 @@ class Progress(msgspec.Struct, frozen=True, rename="camel"):
     total_bytes: int
     speed_bytes_per_second: int = 0
     eta_seconds: int | None = None
+    step: str = ""
+    epoch: int = 0

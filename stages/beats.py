@@ -7,6 +7,7 @@ import structlog
 from downloader.clock import Clock
 from downloader.config import Settings
 from downloader.errors import StoreUnavailable
+from downloader.route import ROUTE
 from downloader.store import Claim, Store
 from stages.held import Fate, Held
 from stages.identity import Worker
@@ -14,6 +15,8 @@ from stages.identity import Worker
 # A cancel must stop network and CPU within a second: half of it goes to noticing.
 LOOK_SECONDS = 0.4
 _BEATS_PER_LEASE = 3
+# What no other step needs is what clients get to see.
+_SHOWN = {name for name in ROUTE if not any(name in step.needs for step in ROUTE.values())}
 
 log = structlog.get_logger()
 
@@ -29,10 +32,12 @@ class Beats:
         self._held: dict[tuple[str, str, int], Held] = {}
         self._lock = threading.Lock()
         self._next_beat = 0.0
+        # Since when this thread has looked around without a gap: a process that was stopped shows one.
+        self._awake_since = self._awake = clock.monotonic()
 
-    def hold(self, claim: Claim) -> Held:
-        """Begin to keep a claim alive."""
-        held = Held(claim, self._settings, self._clock, confirmed=self._clock.monotonic())
+    def hold(self, claim: Claim, asked: float) -> Held:
+        """Begin to keep alive a claim that was asked for at ``asked`` (monotonic)."""
+        held = Held(claim, self._settings, self._clock, confirmed=asked)
         with self._lock:
             self._held[claim.key] = held
         return held
@@ -50,16 +55,28 @@ class Beats:
     def check(self, held: Held) -> None:
         """What a stage calls: raises Cancelled, LeaseLost, Draining or TimedOut; costs nothing while all is well.
 
-        When the lease has run out unconfirmed (a stopped process that wakes, Postgres away), it waits here until
-        Postgres has been asked: a stale worker must not touch anything any more.
+        When the lease has run out unconfirmed because this process was stopped, it waits here until Postgres has been
+        asked: a stale worker must not touch anything any more. When Postgres is away, a transfer goes on (its files
+        are its epoch's own, its commit will wait); only what clients would see waits for Postgres.
         """
         held.judge()
-        while held.unconfirmed:
+        while held.unconfirmed and (held.claim.name in _SHOWN or not self.trusted(held)):
             try:
                 self._look([held])
             except StoreUnavailable:
                 self._clock.sleep(LOOK_SECONDS)
             held.judge()
+
+    def trusted(self, held: Held) -> bool:
+        """Whether the claim is ours as far as can be known: it was confirmed, and this process never stopped since."""
+        if held.fate is not Fate.OURS:
+            return False
+        gap = self._clock.monotonic() - self._awake
+        return not held.unconfirmed or (gap < self._gap and held.confirmed >= self._awake_since)
+
+    @property
+    def _gap(self) -> float:
+        return self._settings.lease_seconds / 2
 
     def run(self, stop: threading.Event) -> None:
         """Beat until ``stop`` is set."""
@@ -69,6 +86,9 @@ class Beats:
     def run_once(self) -> None:
         """One look at what is held, and a beat when it is time for one."""
         now = self._clock.monotonic()
+        if now - self._awake >= self._gap:
+            self._awake_since = now
+        self._awake = now
         held = self.all()
         try:
             if now >= self._next_beat:

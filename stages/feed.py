@@ -70,11 +70,11 @@ class Feed:
         news = {}
         for key, item in held.items():
             meter, before, floor = self._told.get(key) or self._first(item)
-            if item.total > 0 and item.done != before:
+            if item.total > 0 and item.done != before and self._beats.trusted(item):
                 progress = self._progress(item, meter, floor)
                 news[item.claim.job.id] = progress
-                floor = progress.progress_percent
-            self._told[key] = (meter, item.done, floor)
+                before, floor = item.done, progress.progress_percent
+            self._told[key] = (meter, before, floor)
         if news:
             try:
                 self._broker.publish(news)
@@ -103,4 +103,6 @@ class Feed:
             total_bytes=total if loading else job.total_bytes,
             speed_bytes_per_second=int(meter.speed),
             eta_seconds=meter.eta(total - done),
+            step=item.claim.name,
+            epoch=item.claim.epoch,
         )

@@ -7,7 +7,7 @@ import structlog
 from downloader.broker import Broker
 from downloader.errors import BrokerUnavailable, StepCrashed, Verdict
 from downloader.route import ROUTE
-from downloader.store import Entry, Lapsed, Store
+from downloader.store import Lapsed, Store
 from stages import endings
 
 log = structlog.get_logger()
@@ -21,13 +21,13 @@ def take_from_the_dead(store: Store, broker: Broker, lapsed: Iterable[Lapsed], *
         if ending.verdict is Verdict.FAIL:
             ended = store.fail(item, ending.code, ending.message, crashes=1, expired_only=expired_only)
             if ended:
-                _try(broker, item.entry, ended=True)
+                _try(broker, item, ended=True)
         else:
             ended = store.give_back(
                 item, crashes=1, code=ending.code, message=ending.message, expired_only=expired_only
             )
             if ended:
-                _try(broker, item.entry, ended=False)
+                _try(broker, item, ended=False)
         if ended:
             entry = item.entry
             log.warning("step_lapsed", job=entry.job_id, step=entry.step, worker=item.worker, end=str(ending.verdict))
@@ -45,8 +45,10 @@ def succeed(store: Store, broker: Broker, worker: str, stage: str, slots: int) -
     store.leave(worker)
 
 
-def _try(broker: Broker, entry: Entry, *, ended: bool) -> None:
+def _try(broker: Broker, item: Lapsed, *, ended: bool) -> None:
+    entry = item.entry
     try:
+        broker.fence(entry, item.epoch + 1)
         if not ended:
             broker.add([entry])
         broker.announce(entry.job_id)

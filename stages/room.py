@@ -3,7 +3,7 @@
 from downloader import disk
 from downloader.config import Settings
 from downloader.errors import InsufficientStorage, LeaseLost, NoRoomYet
-from downloader.store import Store
+from downloader.store import Claim, Store
 
 
 class Room:
@@ -13,21 +13,21 @@ class Room:
         self._settings = settings
         self._store = store
 
-    def reserve(self, job_id: str, size: int) -> None:
-        """Set ``size`` bytes aside, in place of what the job held.
+    def reserve(self, claim: Claim, size: int) -> None:
+        """Set ``size`` bytes aside, in place of what the claim's job held.
 
         Raises InsufficientStorage when it cannot fit even alone, NoRoomYet when it will once others are done,
-        LeaseLost when the job has ended meanwhile.
+        LeaseLost when the claim holds no more.
         """
         folder = self._settings.data_dir
         space = disk.free(folder)
         minimum = disk.minimum(self._settings, space)
-        made, others = self._store.reserve(job_id, disk.volume_id(folder), size, space.free, minimum)
+        made, others = self._store.reserve(claim, disk.volume_id(folder), size, space.free, minimum)
         if made:
             return
         left = space.free - minimum
         if left - others >= size:
-            raise LeaseLost("The job was ended elsewhere.")
+            raise LeaseLost("The step was ended or taken over elsewhere.")
         if left >= size:
             raise NoRoomYet(f"Waiting for disk: {size} bytes needed, other jobs hold {others} of {space.free} free.")
         raise InsufficientStorage(

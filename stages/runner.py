@@ -15,7 +15,7 @@ import structlog
 from downloader.broker import Broker, Delivery
 from downloader.clock import Clock
 from downloader.config import Settings
-from downloader.errors import BrokerUnavailable, DownloadError, StepCrashed, StoreUnavailable, Verdict
+from downloader.errors import BrokerUnavailable, DownloadError, Draining, StepCrashed, StoreUnavailable, Verdict
 from downloader.route import ROUTE, percent_window
 from downloader.store import Claim, Entry, Finished, Store
 from downloader.vault import Vault
@@ -66,23 +66,44 @@ class Runner:
             log.info("step_unknown", job=entry.job_id, step=entry.step)
             return
         self._parts.boundary("read", None)
-        claim = self._insist(lambda: self._claim(entry, worker))
-        if claim is None:
-            self._pass_on(delivery)
-            return
-        held = self._beats.hold(claim)
         try:
-            self._parts.boundary("claimed", claim)
+            held = self._insist(lambda: self._claim(entry, worker))
+            if held is None:
+                self._pass_on(delivery)
+                return
+        except Draining:
+            self._settle(delivery, add=[entry])
+            return
+        try:
+            self._parts.boundary("claimed", held.claim)
             self._run_claimed(held, delivery)
+        except Draining:
+            # Postgres is away and we have to go: the lease runs out, and whoever comes next finds the work as it is.
+            log.warning("step_left", job=entry.job_id, step=entry.step, epoch=held.claim.epoch)
+            self._settle(delivery)
         finally:
             self._beats.drop(held)
 
-    def _claim(self, entry: Entry, worker: str) -> Claim | None:
-        return self._parts.store.claim(entry, worker, self._parts.settings.lease_seconds, ROUTE[entry.step])
+    def _claim(self, entry: Entry, worker: str) -> Held | None:
+        # The lease counts from before the question: an answer may find us long after it was given.
+        asked = self._parts.clock.monotonic()
+        claim = self._parts.store.claim(entry, worker, self._parts.settings.lease_seconds, ROUTE[entry.step])
+        if claim is None:
+            return None
+        if claim.epoch > 1:
+            self._fence(entry, claim.epoch)
+        return self._beats.hold(claim, asked)
+
+    def _fence(self, entry: Entry, epoch: int) -> None:
+        try:
+            self._parts.broker.fence(entry, epoch)
+        except BrokerUnavailable as error:
+            log.info("step_not_fenced", job=entry.job_id, step=entry.step, error=error.message)
 
     def _run_claimed(self, held: Held, delivery: Delivery) -> None:
         started = self._parts.clock.monotonic()
         try:
+            self._beats.check(held)
             result = self._stage.run(self._context(held))
         except DownloadError as error:
             self._end(held, delivery, error, started)
@@ -111,7 +132,7 @@ class Runner:
             authorization=None if sealed is None else parts.vault.open(sealed),
             progress=held.progress,
             check=lambda: self._beats.check(held),
-            reserve=lambda size: self._room.reserve(claim.job.id, size),
+            reserve=lambda size: self._room.reserve(claim, size),
         )
 
     def _finish(self, held: Held, delivery: Delivery, result: StepResult, started: float) -> None:
@@ -139,9 +160,14 @@ class Runner:
         claim = held.claim
         ending = endings.decide(claim, error)
         if ending.verdict is Verdict.FAIL:
-            self._insist(lambda: self._parts.store.fail(claim, ending.code, ending.message, crashes=ending.crashes))
-            self._remove_work(claim)
-            self._settle(delivery, ended=True)
+            fail = self._parts.store.fail
+            failed = self._insist(lambda: fail(claim, ending.code, ending.message, crashes=ending.crashes))
+            # The work is another's when the claim did not hold any more.
+            if failed:
+                self._remove_work(claim)
+            else:
+                self._clean_if_ended(claim)
+            self._settle(delivery, ended=failed)
         elif ending.verdict is Verdict.CANCELLED:
             self._clean_if_ended(claim)
             self._settle(delivery)
@@ -172,15 +198,15 @@ class Runner:
         except BrokerUnavailable as error:
             log.info("entry_not_settled", job=delivery.entry.job_id, step=delivery.entry.step, error=error.message)
 
-    def _insist(self, write: Callable[[], T]) -> T | None:
-        """The answer of ``write``, however long Postgres is away; None when this process has to end first."""
+    def _insist(self, write: Callable[[], T]) -> T:
+        """The answer of ``write``, however long Postgres is away; Draining when this process has to end first."""
         while True:
             try:
                 return write()
             except StoreUnavailable as error:
                 log.warning("store_unavailable", error=error.message)
                 if self._parts.stop.wait(_STORE_PAUSE_SECONDS):
-                    return None
+                    raise Draining("The process is ending and Postgres is away.") from error
 
     def _clean_if_ended(self, claim: Claim) -> None:
         """Remove the work folder when the job was ended elsewhere; leave it when another process goes on with it."""

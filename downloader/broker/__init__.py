@@ -47,12 +47,31 @@ class Broker(Streams):
             self._commands.publish(live.channel(self._prefix, job_id), live.CHANGED)
 
     def publish(self, progress: Mapping[str, Progress]) -> None:
-        """Publish the progress of jobs (by id) and keep it as their snapshots, in one round trip."""
+        """Publish the progress of jobs (by id) and keep it as their snapshots, in one round trip.
+
+        Redis itself drops what a stale claim says, however late a process that was stopped comes to send it.
+        """
         with translated(), self._commands.pipeline(transaction=False) as pipe:
             for job_id, value in progress.items():
-                pipe.set(live.snapshot_key(self._prefix, job_id), msgspec.json.encode(value), ex=self._ttl)
-                pipe.publish(live.channel(self._prefix, job_id), live.progress_message(value))
+                pipe.eval(
+                    live.PUBLISH,
+                    2,
+                    live.fence_key(self._prefix, job_id),
+                    live.snapshot_key(self._prefix, job_id),
+                    value.step,
+                    value.epoch,
+                    self._ttl,
+                    msgspec.json.encode(value),
+                    live.channel(self._prefix, job_id),
+                    live.progress_message(value),
+                )
             pipe.execute()
+
+    def fence(self, entry: Entry, epoch: int) -> None:
+        """From now on drop the progress of earlier claims of the step: ``epoch`` is the newest."""
+        with translated():
+            key = live.fence_key(self._prefix, entry.job_id)
+            self._commands.eval(live.FENCE, 1, key, entry.step, epoch, self._ttl)
 
     def snapshot(self, job_id: str) -> Progress | None:
         """The latest progress of a job, or None; None also when Redis is away, for it is only a hint."""

@@ -212,9 +212,12 @@ class Steps:
         """Live slots per stage: those heard of within ``age`` seconds."""
         return {row["stage"]: row["slots"] for row in self.db.rows(_SQL["workers"], {"age": age})}
 
-    def reserve(self, job_id: str, volume: str, size: int, free: int, minimum: int) -> tuple[bool, int]:
-        """Set ``size`` bytes aside beside all others on ``volume``; (whether it fitted, what others hold)."""
-        values = {"job_id": job_id, "volume": volume, "bytes": size, "free": free, "minimum": minimum}
+    def reserve(self, claim: Claim, volume: str, size: int, free: int, minimum: int) -> tuple[bool, int]:
+        """Set ``size`` bytes aside for the claim's job beside all others on ``volume``.
+
+        (Whether it was done: not when it does not fit or the claim holds no more; what others hold.)
+        """
+        values = {**_key(claim), "volume": volume, "bytes": size, "free": free, "minimum": minimum}
         row = self.db.rows(_SQL["reserve"], values)[0]
         return row["made"], row["others"]
 

@@ -198,16 +198,18 @@ UPDATE downloader_steps w SET state = 'ready', ready_at = now()
 -- name: reserve prepared
 -- Serialized per volume; the row is there when the bytes fit beside everybody else's. Always one row: who else holds
 -- how much, so that the caller can tell "not yet" from "never".
--- The job's row is locked, so that its end comes wholly before or wholly after.
+-- The job's row is locked, so that its end, or the step's, comes wholly before or wholly after.
 SELECT pg_advisory_xact_lock(hashtext('downloader volume ' || %(volume)s));
+SELECT FROM downloader_jobs WHERE id = %(job_id)s FOR UPDATE;
 WITH others AS (
     SELECT coalesce(sum(bytes), 0) AS bytes FROM downloader_reservations
      WHERE volume = %(volume)s AND job_id <> %(job_id)s
 ), made AS (
     INSERT INTO downloader_reservations (job_id, volume, bytes)
-    SELECT j.id, %(volume)s, %(bytes)s
-      FROM (SELECT id FROM downloader_jobs WHERE id = %(job_id)s AND status = 'running' FOR UPDATE) j, others
-     WHERE %(free)s::bigint - others.bytes - %(minimum)s::bigint >= %(bytes)s::bigint
+    SELECT s.job_id, %(volume)s, %(bytes)s
+      FROM downloader_steps s, others
+     WHERE s.job_id = %(job_id)s AND s.name = %(name)s AND s.epoch = %(epoch)s AND s.state = 'running'
+       AND %(free)s::bigint - others.bytes - %(minimum)s::bigint >= %(bytes)s::bigint
     ON CONFLICT (job_id) DO UPDATE SET volume = excluded.volume, bytes = excluded.bytes
     RETURNING 1
 )

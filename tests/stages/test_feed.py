@@ -16,7 +16,7 @@ def test_progress_is_published_while_it_changes(house):
     job_id = house.post()
     finish(house.store, claim(house.store, job_id))
     beats = house.beats()
-    held = beats.hold(claim(house.store, job_id, "fetch"))
+    held = beats.hold(claim(house.store, job_id, "fetch"), house.clock.monotonic())
     feed = Feed(beats, house.broker, house.clock)
     feed.run_once()
     assert house.broker.snapshot(job_id) is None
@@ -34,17 +34,31 @@ def test_percent_does_not_fall_when_a_step_starts_again(house):
     first = claim(house.store, job_id, "fetch")
     beats = house.beats()
     feed = Feed(beats, house.broker, house.clock)
-    held = beats.hold(first)
+    held = beats.hold(first, house.clock.monotonic())
     held.progress(90, 100)
     feed.run_once()
     before = house.broker.snapshot(job_id).progress_percent
     beats.drop(held)
     house.store.give_back(first, crashes=1)
-    again = beats.hold(claim(house.store, job_id, "fetch"))
+    again = beats.hold(claim(house.store, job_id, "fetch"), house.clock.monotonic())
     again.progress(5, 100)
     feed.run_once()
     assert house.broker.snapshot(job_id).progress_percent == before
     assert house.broker.snapshot(job_id).downloaded_bytes == 5
+
+
+def test_a_process_that_was_stopped_past_its_lease_says_nothing(house):
+    job_id = house.post()
+    beats = house.beats()
+    held = beats.hold(claim(house.store, job_id), house.clock.monotonic())
+    held.progress(50, 100)
+    house.clock.offset += house.settings.lease_seconds + 1
+    feed = Feed(beats, house.broker, house.clock)
+    feed.run_once()
+    assert house.broker.snapshot(job_id) is None
+    beats.run_once()
+    feed.run_once()
+    assert house.broker.snapshot(job_id).step == "resolve", "Postgres says that it is ours"
 
 
 def test_the_windows_of_the_route_follow_each_other_below_a_hundred():

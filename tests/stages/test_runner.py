@@ -199,3 +199,62 @@ def make_due(house, job_id):
         {"id": job_id},
     )
     house.broker.add([Entry("resolve", job_id, "resolve")])
+
+
+@pytest.mark.parametrize("how", ["finish", "fail", "give_back"])
+def test_work_that_cannot_be_committed_before_the_process_ends_is_left_as_it_is(house, monkeypatch, how):
+    def away(*_args, **_kwargs):
+        house.stop.set()
+        raise errors.StoreUnavailable("Away.")
+
+    def stage(step):
+        (step.work / "whole").write_bytes(b"x")
+        for name in ("finish", "fail", "give_back", "outcome"):
+            monkeypatch.setattr(house.store, name, away)
+        if how != "finish":
+            raise errors.NoStream("Nothing fits.") if how == "fail" else errors.UpstreamUnavailable("Away.")
+
+    job_id = house.post()
+    run(house, stage)
+    assert (house.settings.jobs_dir / job_id / "whole").exists()
+    assert house.step(job_id)["state"] == "running"
+
+
+def test_an_entry_that_cannot_be_claimed_before_the_process_ends_is_put_back(house, monkeypatch):
+    def away(*_args, **_kwargs):
+        house.stop.set()
+        raise errors.StoreUnavailable("Away.")
+
+    monkeypatch.setattr(house.store, "claim", away)
+    job_id = house.post()
+    run(house)
+    assert house.deliver(consumer="heir/0").entry == Entry("resolve", job_id, "resolve")
+
+
+@pytest.mark.parametrize(("step", "waits"), [("resolve", False), ("publish", True)])
+def test_while_postgres_is_away_only_what_clients_would_see_waits(house, monkeypatch, step, waits):
+    beats, lost = house.beats(), house.store.lost
+    away = iter([True] * 60)
+
+    def unavailable(*args):
+        if next(away, False):
+            raise errors.StoreUnavailable("Away.")
+        return lost(*args)
+
+    def stage(context):
+        monkeypatch.setattr(house.store, "beat", unavailable)
+        monkeypatch.setattr(house.store, "here", unavailable)
+        monkeypatch.setattr(house.store, "lost", unavailable)
+        for _ in range(int(house.settings.lease_seconds) + 1):
+            house.clock.offset += 1.0
+            beats.run_once()
+        before = house.clock.offset
+        context.check()
+        assert (house.clock.offset > before) == waits
+
+    house.post()
+    for name in ("resolve", "fetch", "mux", "publish"):
+        run(house, stage if name == step else lambda _step: None, stage=name, beats=beats if name == step else None)
+        if name == step:
+            break
+    assert house.reached[-1] == "acked"

@@ -58,6 +58,9 @@ class NoBroker:
     def announce(self, job_id):
         pass
 
+    def fence(self, entry, epoch):
+        pass
+
 
 class Pipeline(RuleBasedStateMachine):
     store: Store

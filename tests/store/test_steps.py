@@ -125,10 +125,10 @@ def test_the_lapsed_are_found_by_lease_and_by_worker(store):
 def test_reservations_leave_room_for_the_minimum_and_the_others(store):
     first, second = (store.post(new(key), limit=10).id for key in ("a", "b"))
     held = {job: claim(store, job, worker=f"{job}/0") for job in (first, second)}
-    assert store.reserve(first, "vol", 60, free=100, minimum=10) == (True, 0)
-    assert store.reserve(second, "vol", 60, free=100, minimum=10) == (False, 60)
-    assert store.reserve(second, "other", 60, free=100, minimum=10) == (True, 0)
-    assert store.reserve(first, "vol", 80, free=100, minimum=10) == (True, 0), "in place of what it held"
+    assert store.reserve(held[first], "vol", 60, free=100, minimum=10) == (True, 0)
+    assert store.reserve(held[second], "vol", 60, free=100, minimum=10) == (False, 60)
+    assert store.reserve(held[second], "other", 60, free=100, minimum=10) == (True, 0)
+    assert store.reserve(held[first], "vol", 80, free=100, minimum=10) == (True, 0), "in place of what it held"
     assert store.reserved_bytes("vol") == 80
     finish(store, held[first], reserve_bytes=30)
     assert store.reserved_bytes("vol") == 30
