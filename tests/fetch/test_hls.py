@@ -1,5 +1,8 @@
 """Playlists: whole segments, byte ranges, keys, masters, and what is refused."""
 
+from pathlib import Path
+
+import av
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -10,7 +13,9 @@ from downloader.errors import SourceGone, SourceInvalid
 from downloader.fetch.playlist import Master, read
 from downloader.handoff import Track
 from tests.fetch.conftest import Bench
+from tests.media import make_muxed
 from tests.origin import Call, Origin, media_bytes
+from tests.standin.framing import fragments
 
 TS = [b"".join(b"\x47" + media_bytes(187, 100 * n + packet, b"") for packet in range(50 + n)) for n in range(30)]
 HEAD = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:5\n"
@@ -74,6 +79,56 @@ def test_aes_128_with_and_without_iv(origin: Origin, bench: Bench) -> None:
     fetched = bench.fetch(hls(serve(origin, "/hls/a.m3u8", HEAD + lines + END)))
     assert bench.bytes_of(fetched, "muxed") == b"".join(TS[:4])
     assert origin.count("/hls/key") == 1
+
+
+KEYS = bytes(range(16)), bytes(range(40, 56))
+IVS = bytes(range(16, 32)), bytes(range(60, 76))
+
+
+def add_encrypted(origin: Origin, path: Path, *, iv: str) -> str:
+    """Fragmented MP4 with every part of it encrypted; another key and another initialization half way."""
+    data, found = path.read_bytes(), fragments(path)
+    lines = []
+    for half, key in enumerate(KEYS):
+        origin.add(f"/hls/key{half}", key, content_type="application/octet-stream")
+        origin.add(f"/hls/init{half}.mp4", encrypted(data[: found.init], key, IVS[half]))
+        lines.append(f'#EXT-X-KEY:METHOD=AES-128,URI="key{half}"{iv.format(IVS[half].hex())}')
+        lines.append(f'#EXT-X-MAP:URI="init{half}.mp4"')
+        share = range(len(found.media) * half // 2, len(found.media) * (half + 1) // 2)
+        for number in share:
+            start, length = found.media[number]
+            origin.add(f"/hls/{number}.m4s", encrypted(data[start : start + length], key, IVS[half]))
+            lines += ["#EXTINF:1,", f"{number}.m4s"]
+    return HEAD + "\n".join(lines) + "\n" + END
+
+
+def test_an_encrypted_initialization_of_real_media(origin: Origin, bench: Bench) -> None:
+    path = make_muxed(bench.path / "media.mp4", 4, (320, 180), fragmented=True)
+    url = serve(origin, "/hls/a.m3u8", add_encrypted(origin, path, iv=",IV=0x{}"))
+    fetched = bench.fetch(hls(url))
+    data, found = path.read_bytes(), fragments(path)
+    middle = found.media[len(found.media) // 2][0]
+    assert bench.bytes_of(fetched, "muxed") == data[:middle] + data[: found.init] + data[middle:]
+    with av.open(str(bench.work / fetched.tracks[0].path), format="mov") as media:
+        assert sum(1 for _ in media.decode(video=0)) == 40
+
+
+def test_an_initialization_before_its_key_is_not_encrypted(origin: Origin, bench: Bench) -> None:
+    path = make_muxed(bench.path / "media.mp4", 4, (320, 180), fragmented=True)
+    data, found = path.read_bytes(), fragments(path)
+    origin.add("/hls/key", KEYS[0], content_type="application/octet-stream")
+    origin.add("/hls/init.mp4", data[: found.init])
+    origin.add("/hls/rest.m4s", encrypted(data[found.init :], KEYS[0], bytes(16)))
+    lines = '#EXT-X-MAP:URI="init.mp4"\n#EXT-X-KEY:METHOD=AES-128,URI="key"\n#EXTINF:4,\nrest.m4s\n'
+    assert bench.bytes_of(bench.fetch(hls(serve(origin, "/hls/a.m3u8", HEAD + lines + END))), "muxed") == data
+
+
+def test_an_encrypted_initialization_needs_its_vector(origin: Origin, bench: Bench) -> None:
+    path = make_muxed(bench.path / "media.mp4", 4, (320, 180), fragmented=True)
+    url = serve(origin, "/hls/a.m3u8", add_encrypted(origin, path, iv=""))
+    with pytest.raises(SourceInvalid, match="lacks an initialization vector"):
+        bench.fetch(hls(url))
+    assert bench.left() == []
 
 
 def test_wrong_key_is_no_media(origin: Origin, bench: Bench) -> None:
