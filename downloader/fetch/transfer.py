@@ -32,6 +32,7 @@ _EVENTS = {
 }
 _BUFFER = 1 << 20  # what curl reads from a socket at once, in bytes
 _WATCH = 0.1  # seconds between looks at stalled transfers
+_FAREWELL = 0.3  # seconds that closing connections usually ends well within
 _INFORMATIONAL = range(100, 200)
 
 
@@ -65,19 +66,9 @@ class _Transfer:
     """An exchange on its way: one easy handle, over all its redirects."""
 
     __slots__ = (
-        "blocked",
-        "curl",
-        "error",
-        "exchange",
-        "headed",
-        "hops",
-        "lines",
-        "location",
-        "marked",
-        "marked_at",
-        "request",
+        "blocked", "curl", "error", "exchange", "headed", "hops", "lines", "location", "marked", "marked_at", "request",
         "started",
-    )
+    )  # fmt: skip
 
     def __init__(self, exchange: Exchange, curl: pycurl.Curl) -> None:
         self.exchange = exchange
@@ -232,8 +223,10 @@ class Wire:
         """Cut everything off and close every connection."""
         for transfer in list(self._transfers.values()):
             self._remove(transfer)
-        for pool in self._pools.values():
-            pool.multi.close()
+        # curl waits for a name server that does not answer, up to 10 s: not in the job's thread.
+        closing = threading.Thread(target=_close, args=(list(self._pools.values()),), name="fetch-close", daemon=True)
+        closing.start()
+        closing.join(_FAREWELL)
         self._pools.clear()
         for curl in self._idle:
             curl.close()
@@ -380,6 +373,12 @@ class _Pool:
 
     def _timer(self, milliseconds: int) -> None:
         self.due = float("inf") if milliseconds < 0 else time.monotonic() + milliseconds / 1000
+
+
+def _close(pools: "list[_Pool]") -> None:
+    """Close every connection of ``pools``."""
+    for pool in pools:
+        pool.multi.close()
 
 
 def _quietly(call: Callable[[int], Any], fd: int) -> None:

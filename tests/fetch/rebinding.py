@@ -1,7 +1,7 @@
 """A job in a network of its own, whose name server changes its mind. Run by test_rebinding, in namespaces.
 
 The name ``media.example`` leads to a public address at first and to a private one from the second question on. Each
-scenario prints one line of JSON: the code the job ended with, the connections that reached the private address, the
+scenario prints one line of JSON (the first line is how long a cancel took while no name server answered): the code the job ended with, the connections that reached the private address, the
 addresses that were answered, and what is left on disk.
 """
 
@@ -12,6 +12,7 @@ import struct
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from downloader.errors import DownloadError, UpstreamUnavailable
+from downloader.errors import Cancelled, DownloadError, UpstreamUnavailable
+from downloader.fetch.limits import Limits
 from tests.fetch.conftest import QUICK, Bench, video
 from tests.origin import Call, Origin, media_bytes
 
@@ -44,10 +46,11 @@ def configure(addresses: tuple[str, ...]) -> None:
 
 @dataclass
 class NameServer:
-    """Answers every question about IPv4 with the next of ``answers`` (the last one for good), without keeping time."""
+    """Answers every question about IPv4 with the next of ``answers`` (the last one for good); never when it has none."""
 
     answers: list[list[str]]
     given: list[list[str]] = field(default_factory=list)
+    asked: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
     def serving(self) -> Iterator["NameServer"]:
@@ -65,7 +68,9 @@ class NameServer:
             query, peer = sock.recvfrom(512)
             if not query:
                 return
-            sock.sendto(self._reply(query), peer)
+            self.asked.set()
+            if self.answers:
+                sock.sendto(self._reply(query), peer)
 
     def _reply(self, query: bytes) -> bytes:
         end = query.index(b"\x00", 12) + 5  # behind name, type and class
@@ -178,7 +183,26 @@ def play(name: str) -> dict[str, object]:
         }
 
 
+def cancelled_while_resolving() -> float:
+    """How many seconds a job takes to end that is cancelled while its name server does not answer."""
+    with ExitStack() as stack:
+        names = stack.enter_context(NameServer([]).serving())
+        made = scene(stack, same_port=True)
+        made.bench.limits = Limits()
+        since: list[float] = []
+
+        def check() -> None:
+            if names.asked.is_set():
+                since.append(time.monotonic())
+                raise Cancelled("The job was cancelled.")
+
+        with pytest.raises(Cancelled):
+            made.bench.fetch(video(made.url()), check=check, deadline=None)
+        return time.monotonic() - since[0]
+
+
 if __name__ == "__main__":
     configure((PUBLIC, PRIVATE))
+    print(json.dumps(cancelled_while_resolving()), flush=True)
     for scenario in sys.argv[1:]:
         print(json.dumps(play(scenario)), flush=True)
