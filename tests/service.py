@@ -22,10 +22,10 @@ START_SECONDS = 30.0
 class StandIn:
     """``python -m tests.standin`` as a process of its own; ends with us, also when we are killed."""
 
-    def __init__(self, media: Path, *make: str) -> None:
+    def __init__(self, media: Path, *make: str, module: str = "tests.standin") -> None:
         media.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.standin", "--media", str(media), *(["--make", *make] if make else [])],
+            [sys.executable, "-m", module, "--media", str(media), *(["--make", *make] if make else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
@@ -87,7 +87,7 @@ class Service:
         self.log = folder / "service.log"
         self.processes: list[subprocess.Popen[bytes]] = []
         self._roles = roles
-        self._http = urllib3.PoolManager(maxsize=32, retries=False, timeout=30)
+        self._http = urllib3.PoolManager(maxsize=64, retries=False, timeout=30)
 
     @property
     def url(self) -> str:

@@ -1,121 +1,207 @@
-"""Real clients: they post, watch, poll, cancel and delete, and remember what they asked for."""
+"""Real clients: they post, watch, poll, fetch, cancel and delete, and remember what they asked for and were told."""
 
 import hashlib
 import io
 import random
 import threading
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 import av
 import urllib3
 
+from tests.chaos.scene import Scene
 from tests.e2e.watching import events
-from tests.service import Service, StandIn
 
-SOURCES = (
-    "short",
-    "short",
-    "small",
-    "dual",
-    "webm",
-    "sound",
-    "hls",
-    "sabr",
-    "lengthless",
-    "refused",
-    "flaky",
-    "missing",
-)
-_THREADS = 8
 WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)
+POLL_SECONDS = 0.4
+PATIENCE_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A wish: what is asked for, how the host serves it, and how often among others."""
+
+    source: str
+    weight: float = 1.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+KINDS = {
+    "slow": Kind("small.slow", 5),
+    "slow film": Kind("demo.slow", 3, {"quality": "360p"}),
+    "plain": Kind("small", 2),
+    "two sounds": Kind("dual", 1),
+    "webm": Kind("webm", 1),
+    "sound": Kind("sound.slow", 1, {"mode": "audio"}),
+    "mp3": Kind("sound", 1, {"mode": "audio", "format": "mp3"}),
+    "picture": Kind("picture", 0.5, {"mode": "thumbnail"}),
+    "film with subtitles": Kind("demo.slow", 1, {"subtitles": {"enabled": True, "embed": True, "languages": ["de"]}}),
+    "film without sponsors": Kind("demo", 1, {"sponsorBlock": True, "quality": "360p"}),
+    "playlist": Kind("hls.slow", 1),
+    "sabr": Kind("sabr", 1),
+    "lengthless": Kind("lengthless.slow", 1),
+    "refused": Kind("refused", 1),
+    "expiring": Kind("small.gone", 1),
+    "resets": Kind("small.reset", 1),
+    "bursts of 503": Kind("small.burst", 1),
+    "ranges ignored": Kind("small.rangeless", 1),
+    "ranges ignored later": Kind("demo.fickle", 1),
+    "another version midway": Kind("small.drift", 1),
+    "hesitant server": Kind("small.hesitant", 1),
+    "missing": Kind("missing", 0.5),
+}
+S3_KINDS = KINDS | {"stout": Kind("stout", 2)}
+# What ends well and quickly: for a load that shall be as dense as the service takes it.
+QUICK_KINDS = {name: KINDS[name] for name in ("plain", "two sounds", "webm", "mp3", "sabr", "lengthless")}
 
 
 @dataclass
 class Asked:
-    """One job as its client knows it."""
+    """One job as its client knows it. ``cancel`` and ``delete`` are the last answers' status, 0 where never asked."""
 
-    source: str
+    kind: str
     job_id: str
-    cancelled: bool = False
-    deleted: bool = False
+    cancel: int = 0
+    delete: int = 0
+    status: str = ""
     percents: tuple[float, ...] = ()
+    packets: str = ""
+    digest: str = ""
+
+
+@dataclass
+class Load:
+    """How the clients behave: so many jobs, from so many clients at once, a post every ``pace`` seconds."""
+
+    jobs: int
+    clients: int = 48
+    pace: float = 0.0
+    cancels: float = 0.1
+    deletes: float = 0.3
+    watches: float = 0.3
+    verifies: bool = True
 
 
 class Clients:
-    """Eight clients on threads; ``asked`` is everything that was accepted. ``pace``: seconds from post to post."""
+    """Clients on threads; ``asked`` is everything that was accepted. ``stop`` ends them before their jobs are all posted."""
 
-    def __init__(self, service: Service, standin: StandIn, seed: int, jobs: int, pace: float = 0.0) -> None:
-        self._service = service
-        self._standin = standin
-        self._jobs = iter(range(jobs))
-        self._lock = threading.Lock()
+    def __init__(self, scene: Scene, kinds: dict[str, Kind], load: Load, seed: int) -> None:
+        self._scene = scene
+        self._kinds = kinds
+        self._load = load
         self._seed = seed
-        self._pace = pace
-        self._started = time.monotonic()
+        self._numbers = iter(range(load.jobs))
+        self._lock = threading.Lock()
+        self._started = 0.0
+        self.stop = threading.Event()
         self.asked: list[Asked] = []
-        self.refused = 0
+        self.refused: Counter[str] = Counter()
+        self.broken: list[str] = []
 
-    def run(self) -> None:
-        """Post all jobs and follow each to its end."""
-        threads = [threading.Thread(target=self._client, args=(number,)) for number in range(_THREADS)]
+    def run(self) -> float:
+        """Post all jobs and follow each to its end; how long that took (seconds)."""
+        self._started = time.monotonic()
+        threads = [threading.Thread(target=self._client) for _ in range(self._load.clients)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        return time.monotonic() - self._started
 
-    def _client(self, number: int) -> None:
-        choice = random.Random(self._seed * 1000 + number)
-        while True:
+    def _client(self) -> None:
+        while not self.stop.is_set():
             with self._lock:
-                n = next(self._jobs, None)
-            if n is None:
+                number = next(self._numbers, None)
+            if number is None:
                 return
-            time.sleep(max(0.0, self._started + n * self._pace - time.monotonic()))
-            source = choice.choice(SOURCES)
-            asked = Asked(source, self._post(self._standin.source(source, n=n)))
-            with self._lock:
-                self.asked.append(asked)
-            if choice.random() < 0.1:
-                time.sleep(choice.random() * 0.4)
-                asked.cancelled = self._cancel(asked.job_id)
-            self._follow(asked, watch=choice.random() < 0.5)
-            if choice.random() < 0.05:
-                asked.deleted = self._try("DELETE", f"/jobs/{asked.job_id}").status == 204
+            self.stop.wait(max(0.0, self._started + number * self._load.pace - time.monotonic()))
+            if self.stop.is_set():
+                return
+            try:
+                self._job(number)
+            except Exception as error:  # a client that gives up is a finding, not the end of the storm
+                with self._lock:
+                    self.broken.append(f"the client of job {number} gave up: {error!r}")
 
-    def _post(self, url: str) -> str:
+    def _job(self, number: int) -> None:
+        choice = random.Random(self._seed * 1_000_003 + number)
+        names = list(self._kinds)
+        kind = choice.choices(names, [self._kinds[name].weight for name in names])[0]
+        asked = Asked(kind, self._post(kind, number))
+        with self._lock:
+            self.asked.append(asked)
+        if choice.random() < self._load.cancels:
+            self.stop.wait(choice.random() * 3)
+            asked.cancel = self._try("POST", f"/jobs/{asked.job_id}/cancel").status
+        self._follow(asked, watch=choice.random() < self._load.watches)
+        if asked.status == "done" and self._load.verifies:
+            data = self._try("GET", f"/jobs/{asked.job_id}/artifact", expect=200).data
+            asked.digest, asked.packets = hashlib.sha256(data).hexdigest(), packets(data)
+        if choice.random() < self._load.deletes:
+            asked.delete = self._try("DELETE", f"/jobs/{asked.job_id}").status
+
+    def _post(self, kind: str, number: int) -> str:
         """Post until it is accepted: a client of ours may not know whether a 503 was taken, an equal post finds out."""
-        return str(self._try("POST", "/jobs", expect=201, json={"url": url}).json()["id"])
-
-    def _cancel(self, job_id: str) -> bool:
-        return self._try("POST", f"/jobs/{job_id}/cancel").status == 202
+        wish = self._kinds[kind]
+        url = self._scene.host.source(wish.source, kind=kind.replace(" ", "_"), seed=self._seed, n=number)
+        answer = self._try("POST", "/jobs", expect=201, json={"url": url, "options": wish.options})
+        return str(answer.json()["id"])
 
     def _follow(self, asked: Asked, *, watch: bool) -> None:
         if watch:
             try:
-                told = [event.data for event in events(f"{self._service.url}/jobs/{asked.job_id}/events", 20)]
+                told = [event.data for event in events(f"{self._scene.service.url}/jobs/{asked.job_id}/events", 20)]
                 asked.percents = tuple(data.get("progressPercent", 0) for data in told)
             except (urllib3.exceptions.HTTPError, AssertionError, OSError):
                 pass  # as a browser does that never reconnects: the polls beside it go on
-        while self._try("GET", f"/jobs/{asked.job_id}", expect=200).json()["status"] not in ("done", "failed"):
-            time.sleep(0.2)
+        while True:
+            asked.status = self._try("GET", f"/jobs/{asked.job_id}", expect=200).json()["status"]
+            if asked.status in ("done", "failed"):
+                return
+            time.sleep(POLL_SECONDS)
 
     def _try(self, method: str, path: str, expect: int | None = None, **kwargs: Any) -> urllib3.BaseHTTPResponse:
-        """Ask until the service is there and answers (as ``expect`` says); a minute of refusals is a failure."""
-        deadline = time.monotonic() + 120
-        attempt = 0
+        """Ask until the service is there and answers (as ``expect`` says); two minutes of refusals are a failure."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        attempt, last = 0, ""
         while time.monotonic() < deadline:
             try:
-                answer = self._service.request(method, path, **kwargs)
+                answer = self._scene.service.request(method, path, **kwargs)
                 if answer.status == expect or (expect is None and answer.status < 500):
                     return answer
-            except urllib3.exceptions.HTTPError:
-                pass
-            self.refused += 1
+                last = str(answer.status)
+            except urllib3.exceptions.HTTPError as error:
+                last = type(error).__name__
+            with self._lock:
+                self.refused[last] += 1
             time.sleep(WAITS[min(attempt, len(WAITS) - 1)])
             attempt += 1
-        raise AssertionError(f"{method} {path} was refused for two minutes")
+        raise AssertionError(f"{method} {path} was refused for {PATIENCE_SECONDS:.0f} s, at last with {last}")
+
+
+def undisturbed(scene: Scene, kinds: dict[str, Kind]) -> dict[str, str]:
+    """What each kind becomes when nothing happens: the digest of its packets, or its error code."""
+    found: dict[str, str] = {}
+
+    def one(name: str, kind: Kind) -> None:
+        url = scene.host.source(kind.source, calm=name.replace(" ", "_"))
+        job = scene.service.ended(scene.service.post(url, **kind.options), 120)
+        if job["status"] == "failed":
+            found[name] = str(job["errorCode"])
+        else:
+            found[name] = packets(scene.service.request("GET", f"/jobs/{job['id']}/artifact").data)
+
+    threads = [threading.Thread(target=one, args=item) for item in kinds.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    missing = kinds.keys() - found.keys()
+    assert not missing, f"undisturbed jobs did not end: {missing}"
+    return found
 
 
 def packets(data: bytes) -> str:
@@ -123,6 +209,6 @@ def packets(data: bytes) -> str:
     digest = hashlib.sha256()
     with av.open(io.BytesIO(data)) as media:
         for packet in media.demux():
-            if packet.size and packet.stream.type in ("video", "audio"):
+            if packet.size:
                 digest.update(b"%d %d " % (packet.stream_index, packet.pts or 0) + bytes(packet))
     return digest.hexdigest()

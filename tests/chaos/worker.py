@@ -1,6 +1,6 @@
 """A stage process that dies, or freezes, at a named point when a test asks for it; supervised like any other.
 
-``python -m tests.chaos.worker PLANS up`` is ``python -m stages up`` with such workers. A file ``PLANS/<step>.<point>.<n>.todo``
+``python -m tests.chaos.worker PLANS up [N]`` is ``python -m stages up`` with such workers, N of each stage (2). A file ``PLANS/<step>.<point>.<n>.todo``
 asks for it once; its content says how: ``kill`` or ``stop``. Points of every step: read, claimed, first-byte, half,
 complete, ran, committed, added, acked; of fetch also journal; of publish also placed.
 """
@@ -127,13 +127,12 @@ class _Patched:
         return getattr(self._module, name)
 
 
-def up(plans: str) -> int:
+def up(plans: str, each: int) -> int:
     settings = config.load()
     specs = [ProcessSpec("web", ("-m", "web"), stage=False)]
     for name in stage_names():
-        # Two of each: what one process holds while it is frozen, another must be there to take.
         argv = ("-m", "tests.chaos.worker", plans, name, "--slots", str(default_size(name, settings)[1]))
-        specs += [ProcessSpec(f"{name}-{number}", argv) for number in range(2)]
+        specs += [ProcessSpec(f"{name}-{number}", argv) for number in range(each)]
     specs.append(ProcessSpec("janitor-0", ("-m", "stages", JANITOR, "--worker", "--slots", "1")))
     return Supervisor(specs, grace=settings.drain_seconds + 2).run()
 
@@ -141,7 +140,8 @@ def up(plans: str) -> int:
 def main() -> int:
     plans, name = sys.argv[1:3]
     if name == "up":
-        return up(plans)
+        # Two of each: what one process holds while it is frozen, another must be there to take.
+        return up(plans, int(sys.argv[3]) if sys.argv[3:] else 2)
     if name == JANITOR:
         return stages_main([name, "--worker"])
     options = sys.argv[3:]
