@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from downloader.artifacts import folders
 from downloader.broker import Broker, Delivery
 from downloader.errors import BrokerUnavailable
 from downloader.job import Entry, Job
@@ -27,10 +28,12 @@ class Restarted:
 def run_again(store: Store, broker: Broker | None, job: Job, work: Path) -> Restarted:
     """Queue the failed ``job``, whose files are in ``work``, once more. Without a broker the janitor adds its entries.
 
-    Raises NotFailed, EqualUnderWay, StoreUnavailable.
+    Raises NotFailed, EqualUnderWay, StoreUnavailable, StorageFailed.
     """
-    kept = standing(store.step_outputs(job.id), work)
-    ready = store.run_again(job, kept)
+    # Held, so that nobody who still believes that the job has ended takes the folder in between.
+    with folders.held(work):
+        kept = standing(store.step_outputs(job.id), work)
+        ready = store.run_again(job, kept)
     if broker is not None:
         try:
             # Ended: live progress of the run before must not be laid over this one.

@@ -41,12 +41,17 @@ def volume_id(path: Path) -> str:
     return f"{platform.node()}:{_existing(path).stat().st_dev:x}"
 
 
+def is_full(error: OSError) -> bool:
+    """True when a file operation failed for want of space: of the volume, or of our share of it."""
+    return error.errno in _FULL
+
+
 def failure(error: OSError, path: Path, *, required: int = 0) -> errors.DownloadError:
     """What a failed file operation near ``path`` means: a full disk with figures, or a store that fails or refuses.
 
     ``required`` is how many bytes were to be written.
     """
-    if error.errno in _FULL:
+    if is_full(error):
         space = _free_or_none(path)
         return errors.InsufficientStorage(
             f"The disk is full: {space} bytes are free, {required} were needed.", free=space, required=required

@@ -1,15 +1,12 @@
 """Removing what no job needs any more, by the database's state: run by the janitor, or asked for by an operator."""
 
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import structlog
 
 from downloader import artifacts
-from downloader.artifacts import ArtifactStore
+from downloader.artifacts import ArtifactStore, folders
 from downloader.clock import Clock
 from downloader.config import Settings
 from downloader.job import Job
@@ -60,12 +57,8 @@ class Sweep:
 
     def work_folders(self) -> Removed:
         """Work folders of jobs that have ended or are unknown."""
-        removed = Removed()
-        # Listed first, asked afterwards: a folder made in between belongs to a job that the answer knows.
-        for names in _batches(self._listed()):
-            for name in sorted(set(names) - self._store.unfinished_of(names)):
-                removed += Removed(work_folders=1, bytes_freed=self._remove(self._settings.jobs_dir / name))
-        return removed
+        swept = folders.sweep_folders(self._settings.jobs_dir, self._store.unfinished_of, dry_run=self._dry_run)
+        return self._said("work_folders", Removed(work_folders=swept.jobs, bytes_freed=swept.bytes_freed))
 
     def expired(self) -> Removed:
         """Artifacts past their time; the row is told after the file went, so that a crash only repeats the removal."""
@@ -90,7 +83,7 @@ class Sweep:
                 )
             )
             removed += Removed(orphans=swept.jobs, parts=swept.parts, bytes_freed=swept.bytes_freed)
-        return removed
+        return self._said("orphans", removed)
 
     def _remove_artifact(self, job: Job) -> int:
         if job.artifact is None:
@@ -105,20 +98,8 @@ class Sweep:
         log.info("artifact_expired", job=job.id, bytes=freed)
         return freed
 
-    def _listed(self) -> list[str]:
-        try:
-            return [entry.name for entry in self._settings.jobs_dir.iterdir() if entry.is_dir()]
-        except FileNotFoundError:
-            return []
-
-    def _remove(self, folder: Path) -> int:
-        size = sum(item.lstat().st_size for item in folder.rglob("*") if item.is_file())
-        if not self._dry_run:
-            shutil.rmtree(folder, ignore_errors=True)
-            log.info("work_folder_removed", job=folder.name, bytes=size)
-        return size
-
-
-def _batches(names: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(names), _BATCH):
-        yield names[start : start + _BATCH]
+    def _said(self, what: str, removed: Removed) -> Removed:
+        """``removed``, logged where it is more than nothing."""
+        if removed != Removed() and not self._dry_run:
+            log.info("swept", what=what, **{name: value for name, value in asdict(removed).items() if value})
+        return removed

@@ -12,10 +12,19 @@ from typing import TypeVar
 
 import structlog
 
+from downloader import disk
+from downloader.artifacts import folders
 from downloader.broker import Broker, Delivery
 from downloader.clock import Clock
 from downloader.config import Settings
-from downloader.errors import BrokerUnavailable, DownloadError, Draining, StepCrashed, StoreUnavailable, Verdict
+from downloader.errors import (
+    BrokerUnavailable,
+    DownloadError,
+    Draining,
+    StepCrashed,
+    StoreUnavailable,
+    Verdict,
+)
 from downloader.route import ROUTE, percent_window
 from downloader.store import Claim, Entry, Finished, Store
 from downloader.vault import Vault
@@ -107,18 +116,26 @@ class Runner:
             result = self._stage.run(self._context(held))
         except DownloadError as error:
             self._end(held, delivery, error, started)
-        except Exception:
-            log.exception("step_crashed", job=held.claim.job.id, step=held.claim.name, epoch=held.claim.epoch)
-            crash = StepCrashed("The step failed for a reason that is a bug of ours; the log has more.")
-            self._end(held, delivery, crash, started)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the step ends
+            self._end(held, delivery, self._unforeseen(held.claim, error), started)
         else:
             self._parts.boundary("ran", held.claim)
             self._finish(held, delivery, result, started)
 
+    def _unforeseen(self, claim: Claim, error: Exception) -> DownloadError:
+        """What an error of none of our kinds means: a full disk, wherever it was met, or a bug."""
+        if isinstance(error, OSError) and disk.is_full(error):
+            return disk.failure(error, self._parts.settings.data_dir)
+        log.error("step_crashed", job=claim.job.id, step=claim.name, epoch=claim.epoch, exc_info=error)
+        return StepCrashed("The step failed for a reason that is a bug of ours; the log has more.")
+
     def _context(self, held: Held) -> StepContext:
         claim, parts = held.claim, self._parts
         work = parts.settings.jobs_dir / claim.job.id
-        work.mkdir(parents=True, exist_ok=True)
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk.failure(error, parts.settings.data_dir) from error
         sealed = claim.sealed_authorization
         return StepContext(
             job=claim.job,
@@ -162,11 +179,8 @@ class Runner:
         if ending.verdict is Verdict.FAIL:
             fail = self._parts.store.fail
             failed = self._insist(lambda: fail(claim, ending.code, ending.message, crashes=ending.crashes))
-            # The work is another's when the claim did not hold any more.
-            if failed:
-                self._remove_work(claim)
-            else:
-                self._clean_if_ended(claim)
+            # The work is another's when the claim did not hold any more, or the job runs again already.
+            self._clean_if_ended(claim)
             self._settle(delivery, ended=failed)
         elif ending.verdict is Verdict.CANCELLED:
             self._clean_if_ended(claim)
@@ -209,10 +223,12 @@ class Runner:
                     raise Draining("The process is ending and Postgres is away.") from error
 
     def _clean_if_ended(self, claim: Claim) -> None:
-        """Remove the work folder when the job was ended elsewhere; leave it when another process goes on with it."""
-        outcome = self._insist(lambda: self._parts.store.outcome(Entry(claim.stage, claim.job.id, claim.name)))
-        if outcome is None or not outcome.unfinished:
-            self._remove_work(claim)
+        """Remove the work folder when the job has ended; leave it when it goes on, here or anywhere."""
+        job_id, store = claim.job.id, self._parts.store
+        try:
+            folders.remove_ended(self._parts.settings.jobs_dir / job_id, lambda: not store.unfinished_of([job_id]))
+        except DownloadError as error:
+            log.info("work_folder_left", job=job_id, error=error.message)
 
     def _remove_work(self, claim: Claim) -> None:
         shutil.rmtree(self._parts.settings.jobs_dir / claim.job.id, ignore_errors=True)

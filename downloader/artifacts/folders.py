@@ -1,46 +1,115 @@
-"""Folders named by job ids, under one root: listing, measuring and removing them."""
+"""Folders named by job ids, under one root: listing, holding, measuring and removing them."""
 
+import errno
+import fcntl
 import os
+import re
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from downloader import disk
+from downloader import disk, errors
 from downloader.artifacts.files import freed_by
 from downloader.artifacts.port import JOB_ID, Select, Swept
 
 BATCH: Final = 500
 """Job ids that are looked up in the database at once."""
 
+_TAKEN: Final = re.compile(rf"\.({JOB_ID.pattern})\.[0-9a-f]{{8}}")
+"""A folder on its way out: no job's any more, and only left when whoever removed it died."""
+
+_NO_LOCK: Final = (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What flock says where folders cannot be locked (some network shares): there the sweep is as good as its last look."""
+
 
 def sweep_folders(root: Path, keep: Select, *, dry_run: bool = False) -> Swept:
-    """Remove each folder ``root/<job id>`` that ``keep`` does not name; raises errors of ours.
+    """Remove each folder ``root/<job id>`` that ``keep`` does not name.
 
-    Serves work folders and local artifacts alike. ``keep`` is asked after listing: a job's row is older than its files.
+    Serves work folders and local artifacts alike. ``keep`` is asked after listing: a job's row is older than its files;
+    and once more for each folder, while it is held. One that cannot be removed does not keep the others; its error of
+    ours is raised at the end.
     """
+
     jobs = freed = 0
+    failures: list[errors.DownloadError] = []
+
+    def sweep(job_id: str) -> None:
+        nonlocal jobs, freed
+        found = remove_ended(root / job_id, lambda: job_id not in keep([job_id]), dry_run=dry_run)
+        jobs += found is not None
+        freed += found or 0
+
     for ids in batches(job_ids(root)):
-        kept = set(keep(ids))
-        for job_id in ids:
-            if job_id not in kept:
-                freed += remove(root / job_id, dry_run=dry_run)
-                jobs += 1
+        for job_id in sorted(set(ids) - set(keep(ids))):
+            try:
+                sweep(job_id)
+            except errors.StorageFailed as error:
+                failures.append(error)
+    freed += sum(remove(folder, dry_run=dry_run) for folder in _taken(root))
+    if failures:
+        raise failures[0]
     return Swept(jobs=jobs, bytes_freed=freed)
+
+
+def remove_ended(folder: Path, ended: Callable[[], bool], *, dry_run: bool = False) -> int | None:
+    """Remove a job's folder if ``ended()`` says so while it is held; the bytes freed, None when it stays or was gone.
+
+    Whoever runs the job again looks at the folder while holding it, too: so it finds all of it, or nothing.
+    """
+    with held(folder) as there:
+        if not there or not ended():
+            return None
+        if dry_run:
+            return remove(folder, dry_run=True)
+        # Out of the way at once, whatever removing takes: the name is free for the job's next run.
+        taken = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+        try:
+            folder.rename(taken)
+        except OSError as error:
+            raise disk.failure(error, folder) from error
+    return remove(taken)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[bool]:
+    """While the block runs nobody else holds ``folder``; False when there is none. Waits for whoever holds it."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    except OSError as error:
+        raise disk.failure(error, folder) from error
+    try:
+        _lock(descriptor)
+        yield _is(descriptor, folder)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in _NO_LOCK:
+            raise
+
+
+def _is(descriptor: int, folder: Path) -> bool:
+    """Whether the folder that was opened still has its name: another may have taken it while we waited."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), folder.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def job_ids(root: Path) -> Iterator[str]:
     """The ids of all jobs that have a folder in ``root``; none when there is no root."""
-    try:
-        with os.scandir(root) as entries:
-            yield from [
-                entry.name for entry in entries if JOB_ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
-            ]
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise disk.failure(error, root) from error
+    yield from [name for name in _folders(root) if JOB_ID.fullmatch(name)]
 
 
 def batches(ids: Iterator[str]) -> Iterator[list[str]]:
@@ -60,6 +129,20 @@ def remove(folder: Path, *, dry_run: bool = False) -> int:
         except OSError as error:
             raise disk.failure(error, folder) from error
     return freed
+
+
+def _taken(root: Path) -> list[Path]:
+    return [root / name for name in _folders(root) if _TAKEN.fullmatch(name)]
+
+
+def _folders(root: Path) -> list[str]:
+    try:
+        with os.scandir(root) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise disk.failure(error, root) from error
 
 
 def _sizes(folder: Path) -> Iterator[int]:

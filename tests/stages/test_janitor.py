@@ -107,7 +107,7 @@ def test_a_successor_takes_running_steps_at_once(house):
 def test_work_folders_of_ended_and_unknown_jobs_go(house, janitor):
     running, ended = house.post("a"), house.post("b")
     house.store.cancel(ended)
-    for name in (running, ended, "unknown"):
+    for name in (running, ended, "unknown-job"):
         (house.settings.jobs_dir / name).mkdir(parents=True)
     janitor.run_once()
     assert [item.name for item in house.settings.jobs_dir.iterdir()] == [running]
@@ -125,9 +125,10 @@ def test_an_expired_artifact_goes_and_the_job_says_so(house, janitor):
 
 
 def test_a_dry_run_removes_nothing(house):
-    (house.settings.jobs_dir / "unknown").mkdir(parents=True)
-    (house.settings.jobs_dir / "unknown" / "half").write_bytes(b"12345")
+    (house.settings.jobs_dir / "unknown-job").mkdir(parents=True)
+    (house.settings.jobs_dir / "unknown-job" / "half").write_bytes(bytes(12_345))
     sweep = Sweep(house.settings, house.store, open_store(house.settings), house.clock, dry_run=True)
     removed = sweep.everything()
-    assert (removed.work_folders, removed.bytes_freed) == (1, 5)
-    assert (house.settings.jobs_dir / "unknown" / "half").exists()
+    assert removed.work_folders == 1
+    assert removed.bytes_freed >= 12_345
+    assert (house.settings.jobs_dir / "unknown-job" / "half").exists()
