@@ -267,6 +267,7 @@ class Wire:
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(self._limits.connect * 1000))
         if self._ca_file:
             curl.setopt(pycurl.CAINFO, self._ca_file)
+            curl.setopt(pycurl.PROXY_CAINFO, self._ca_file)
         if self._resolve:
             curl.setopt(pycurl.RESOLVE, self._resolve)
 
