@@ -27,6 +27,8 @@ _CONNECT: dict[str, Any] = {
     "options": "-c statement_timeout=30000 -c timezone=UTC -c plan_cache_mode=force_generic_plan",
 }
 _WAIT_FOR_CONNECTION = 10.0
+# Read-only: after a failover a connection may still lead to what is a standby by now.
+_UNUSABLE = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.errors.ReadOnlySqlTransaction)
 
 
 class Database:
@@ -42,7 +44,7 @@ class Database:
     def rows(self, sql: str, values: Mapping[str, Any] | None = None) -> list[Row]:
         """Run ``sql`` in one round trip and one transaction; the rows of its last statement.
 
-        All our statements are guarded, so one that met a dead connection runs once more on a new one. Raises
+        All our statements are guarded, so one that met a useless connection runs once more on a new one. Raises
         StoreUnavailable when Postgres is away, read-only, or all connections stay busy.
         """
         try:
@@ -53,12 +55,12 @@ class Database:
             if connection is not None:
                 try:
                     return self._run(connection, sql, values)
-                except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                except _UNUSABLE:
                     _close(connection)
                     connection = None
             connection = self._connect()
             return self._run(connection, sql, values)
-        except (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.errors.ReadOnlySqlTransaction) as error:
+        except _UNUSABLE as error:
             if connection is not None:
                 _close(connection)
                 connection = None
