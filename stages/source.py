@@ -1,4 +1,4 @@
-"""Where a slot gets its next entry: from the stage's stream, or from Postgres while Redis is away."""
+"""Where a slot gets its next entry: from the stage's stream, or from Postgres while Redis is away or takes none."""
 
 import random
 import threading
@@ -7,10 +7,13 @@ import structlog
 
 from downloader.broker import Broker, Delivery
 from downloader.errors import BrokerUnavailable, StoreUnavailable
+from downloader.route import ROUTE
 from downloader.store import Store
 
 _POLL_SECONDS = 0.5
 _POLL_LIMIT = 20
+# The janitor has added an entry long before; if not, it is dead, or Redis takes no writes (full, a replica).
+OVERDUE_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -34,13 +37,21 @@ class Source:
     def next(self, consumer: str) -> Delivery | None:
         """The next entry, or None when none came for a while. Blocks for about two seconds; never raises."""
         try:
-            return self._broker.read(self._stage, consumer)
+            if found := self._broker.read(self._stage, consumer):
+                return found
         except BrokerUnavailable as error:
             log.warning("queue_unreachable", error=error.message)
-        self._stop.wait(_POLL_SECONDS)
+            self._stop.wait(_POLL_SECONDS)
+            return self._due(0.0)
+        return self._due(OVERDUE_SECONDS)
+
+    def _due(self, grace: float) -> Delivery | None:
+        """A step that has been ready for ``grace`` seconds, by Postgres."""
         try:
-            due = self._store.due(self._stage, grace=0.0, limit=_POLL_LIMIT)
+            found = self._store.due(self._stage, grace=grace, limit=_POLL_LIMIT)
         except StoreUnavailable:
             return None
+        # A newer version's step is left for a process that knows it.
+        due = [entry for entry in found if entry.step in ROUTE]
         # Slots that poll at the same moment should not all try the same step.
         return Delivery(random.choice(due)) if due else None  # noqa: S311 - no secret depends on it
