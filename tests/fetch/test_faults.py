@@ -47,7 +47,7 @@ RECOVERED: dict[str, Script] = {
     "bad chunk size, once": faults.once(faults.chunked_bad_size),
     "two lengths, once": faults.once(faults.two_lengths),
     "negative length, once": faults.once(faults.negative_length),
-    "huge length, once": faults.once(faults.huge_length),
+    "huge length": faults.huge_length,
     "rubbish length, once": faults.once(faults.rubbish_length),
     "length and chunked": faults.length_and_chunked,
     "no length at all": faults.without_length,
@@ -99,6 +99,16 @@ FINAL: dict[str, tuple[str, type[DownloadError]]] = {
     "two lengths": ("two_lengths", SourceInvalid),
     "not HTTP": ("not_http", SourceInvalid),
     "400 KB header field": ("huge_header", SourceInvalid),
+    "a page for every range": ("partial_page", SourceInvalid),
+    "never a Content-Range": ("no_content_range", SourceInvalid),
+    "always a wrong start": ("wrong_start", SourceInvalid),
+    "always bytes 3/7": ("rubbish_content_range", SourceInvalid),
+    "always multipart": ("multipart", SourceInvalid),
+    "always 416 with our size": ("unsatisfiable_ours", SourceInvalid),
+    "always 416 with a smaller one": ("unsatisfiable_smaller", SourceInvalid),
+    "always 416 with none": ("unsatisfiable", SourceInvalid),
+    "always a negative length": ("negative_length", SourceInvalid),
+    "always a rubbish length": ("rubbish_length", SourceInvalid),
 }
 
 
@@ -113,7 +123,11 @@ def test_one_code_and_nothing_left(origin: Origin, bench: Bench, name: str) -> N
     assert bench.left() == []
 
 
-@pytest.mark.parametrize("fault", ["500", "503", "empty_reply", "slow_head"])
+LATER = ("408", "429", "500", "502", "503", "504", "empty_reply", "slow_head", "chunked_bad_size")
+LIMITED = ("endless",)
+
+
+@pytest.mark.parametrize("fault", LATER)
 def test_worth_another_try_later(origin: Origin, bench: Bench, fault: str) -> None:
     bench.limits = replace(QUICK, attempts=3, first_byte=0.5)
     url = origin.add("/v.mp4", DATA) + f"?fault={fault}"
@@ -299,3 +313,10 @@ def test_small_things_have_small_limits(origin: Origin, bench: Bench) -> None:
     assert bench.bytes_of(fetched, "sub-en-0") == text
     assert fetched.tracks[0].format == "text"
     assert "more than this service takes" in fetched.warnings[0]
+
+
+def test_every_fault_has_an_asserted_end() -> None:
+    recovered = {name for name, fault in faults.BY_NAME.items() if fault in RECOVERED.values()}
+    ended = {fault for fault, _ in FINAL.values()} | {*LATER, *LIMITED}
+    only_once = {"stalled"}  # for good, it is a slow host: every answer brings a little
+    assert recovered | ended | only_once == set(faults.BY_NAME)

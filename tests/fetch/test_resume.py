@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from downloader.errors import Cancelled, DownloadError, LeaseLost, TimedOut
+from downloader.fetch import journal
 from tests.fetch.conftest import Bench, in_thread, video
 from tests.origin import Call, Origin, media_bytes
 from tests.waiting import until
@@ -165,17 +167,16 @@ def test_a_damaged_journal_costs_bytes_never_correctness(origin: Origin, bench: 
 
 
 CHILD = """
-import sys, time
+import sys
 from ipaddress import ip_network
 from pathlib import Path
 from downloader.config import Settings
 from downloader.fetch.engine import Engine
 from downloader.fetch.task import Task
 from downloader.handoff import Track
-work, url = Path(sys.argv[1]), sys.argv[2]
+work, url, transport = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 settings = Settings(data_dir=work, media_allow_networks=(ip_network("127.0.0.0/8"),), typetype_api_base="http://127.0.0.1:1")
-track = Track(key="video", kind="video", transport="ranges", url=url)
-print("ready", flush=True)
+track = Track(key="video", kind="video", transport=transport, url=url, itag=137, size=20 << 20)
 Engine(settings).fetch([track], Task(work=work, epoch=1, check=lambda: None, progress=lambda done, total: None))
 """
 
@@ -184,16 +185,61 @@ def on_disk(bench: Bench) -> int:
     return sum(path.stat().st_blocks * 512 for path in bench.work.rglob("*.media"))
 
 
+def kill_when(bench: Bench, url: str, reached: Callable[[], bool], transport: str = "ranges") -> None:
+    """A process that fetches, killed as soon as that is reached."""
+    command = [sys.executable, "-c", CHILD, str(bench.work), url, transport]
+    child = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    try:
+        until(reached, 30)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+
+
+def test_killed_and_resumed_after_the_object_changed(origin: Origin, bench: Bench) -> None:
+    url = origin.add("/v.mp4", DATA, etag='"one"', rate=1_000_000)
+    kill_when(bench, url, lambda: on_disk(bench) >= SIZE // 2)
+    resource = origin.resource("/v.mp4")
+    resource.body, resource.etag, resource.rate = media_bytes(SIZE, 77), '"two"', None
+    bench.epoch = 2
+    assert bench.bytes_of(bench.fetch(video(url))) == resource.body
+    assert len(bench.left()) == 2
+
+
+def noted_aside(bench: Bench) -> int:
+    """How many pieces the journal says are whole and wait for their turn."""
+    for path in bench.work.rglob("*.journal"):
+        with path.open("rb") as file:
+            record = journal._newest(file.fileno())
+        return len(record.aside) if record else 0
+    return 0
+
+
+def test_killed_between_segments(origin: Origin, bench: Bench) -> None:
+    """The third of thirty segments never comes: all others are there, and stay."""
+    segments = [b"".join(b"\x47" + media_bytes(187, number) for _ in range(40)) for number in range(30)]
+    lines = []
+    for number, body in enumerate(segments):
+        origin.add(f"/{number}.ts", body, content_type="video/mp2t")
+        lines.append(f"#EXTINF:4,\n{number}.ts\n")
+    text = "#EXTM3U\n#EXT-X-TARGETDURATION:5\n" + "".join(lines) + "#EXT-X-ENDLIST\n"
+    url = origin.add("/a.m3u8", text.encode(), content_type="application/vnd.apple.mpegurl")
+    origin.resource("/2.ts").script = lambda call: call.wait(60)
+    kill_when(bench, url, lambda: noted_aside(bench) == 27, "hls")
+    origin.resource("/2.ts").script = None
+    before, bench.epoch = len(origin.requests), 2
+    fetched = bench.fetch(video(url, transport="hls"))
+    assert bench.bytes_of(fetched) == b"".join(segments)
+    assert [seen.path for seen in origin.requests[before:]] == ["/a.m3u8", "/2.ts"]
+    assert fetched.bytes_moved == len(segments[2])
+    assert len(bench.left()) == 2
+
+
 def test_a_process_killed_at_ninety_percent(origin: Origin, bench: Bench) -> None:
     size = 20_000_000
     data = media_bytes(size)
     url = origin.add("/v.mp4", data, etag='"one"', rate=1_500_000)
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(bench.work), url], cwd=Path(__file__).parents[2])
-    try:
-        until(lambda: on_disk(bench) >= size * 0.9, 30)
-    finally:
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+    kill_when(bench, url, lambda: on_disk(bench) >= size * 0.9)
     origin.resource("/v.mp4").rate = None
     bench.epoch = 2
     fetched = bench.fetch(video(url))
