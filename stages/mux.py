@@ -68,6 +68,7 @@ def _order(step: StepContext, media: Media, tracks: tuple[FetchedTrack, ...]) ->
         media=media,
         output_limit=output,
         cpu_limit=cpu,
+        durable=step.settings.storage == "local",
     )
 
 

@@ -28,7 +28,8 @@ class Strand:
     """One stream to copy into ``target``. ``base`` (seconds) is taken off every timestamp.
 
     ``jumps`` says that leaps ahead are discontinuities to close (a transport stream), not pauses to keep. ``start`` and
-    ``end`` are the bounds of what was copied in seconds of output, ``empty`` says that nothing was.
+    ``end`` are the bounds of what was copied in seconds of output, ``empty`` says that nothing was. ``reached`` is the
+    end in ticks, ``pause`` the tick at which the lane lets others go on.
     """
 
     def __init__(self, stream: Any, target: Any, base: float, *, jumps: bool = False, gate: Gate | None = None) -> None:
@@ -45,7 +46,9 @@ class Strand:
         self._duration = 0
         self._plain = False
         self._placed = -_NEVER
-        self._first, self._end = _NEVER, 0
+        self._first = _NEVER
+        self.reached = 0
+        self.pause = 0.0
 
     def place(self, packet: Any) -> bool:
         """Give ``packet`` its stream and timestamps of the output; False when it does not go there.
@@ -60,7 +63,9 @@ class Strand:
         # Nearly every packet of nearly every file comes this way: it stays as it is.
         self._last, self._duration = dts, duration
         packet.stream = self._target
-        self._end = max(self._end, pts + duration)
+        pts += duration
+        if pts > self.reached:  # noqa: PLR1730 - calling max takes longer
+            self.reached = pts
         return True
 
     def _correct(self, packet: Any, source_dts: int | None, source_pts: int | None, duration: int) -> bool:
@@ -84,7 +89,7 @@ class Strand:
             packet.pts = pts
         packet.stream = self._target
         self._first = min(self._first, pts)
-        self._end = max(self._end, pts + duration)
+        self.reached = max(self.reached, pts + duration)
         self.empty = False
         self._plain = self._gate is None and not self._offset
         return True
@@ -97,7 +102,7 @@ class Strand:
     @property
     def end(self) -> float:
         """When the last of what was copied ends, in seconds of output."""
-        return self._end * self.tick
+        return self.reached * self.tick
 
     def _timed(self, dts: int | None, pts: int | None) -> tuple[int, int]:
         """Decoding and presentation time on the output's timeline, mended where they are missing or make no sense."""
@@ -139,13 +144,15 @@ class Lane:
     def advance(self, mux: Callable[[Any], None], until: float) -> bool:
         """Copy packets until the clock reaches ``until``; False when there are no more."""
         strands = self.strands
+        for each in strands.values():
+            each.pause = until / each.tick
         for packet in self._packets:
             strand = strands.get(packet.stream_index)
             if strand is None or not packet.size:
                 continue
             if strand.place(packet):
                 mux(packet)
-            if strand.end >= until:
+            if strand.reached >= strand.pause:
                 self.clock = strand.end
                 return True
         self.clock = math.inf

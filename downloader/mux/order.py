@@ -9,7 +9,8 @@ class Order(msgspec.Struct, frozen=True):
     """One job for the child.
 
     ``work`` is the job's folder, absolute: the only one that the job may touch. Every file it makes is named
-    ``stem`` plus a suffix. ``output_limit`` in bytes a file, ``cpu_limit`` in seconds.
+    ``stem`` plus a suffix. ``output_limit`` in bytes a file, ``cpu_limit`` in seconds. ``durable`` says that the
+    files will be forced to the disk afterwards.
     """
 
     work: str
@@ -18,6 +19,7 @@ class Order(msgspec.Struct, frozen=True):
     media: Media
     output_limit: int
     cpu_limit: int
+    durable: bool = False
 
 
 class Made(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from downloader.errors import MediaInvalid
-from downloader.mux import check, cuts, extras, formats, lanes, moov, sink
+from downloader.mux import blocks, check, cuts, extras, formats, lanes, moov, sink
 from downloader.mux.extras import Extras
 from downloader.mux.formats import Container
 from downloader.mux.languages import three_letters
@@ -44,7 +44,10 @@ def _written(task: Task, cutting: _Cutting, *, in_front: bool) -> Outcome:
         declared = max(source.seconds for source in found)
         total = timeline.length(declared or media.duration_s)
         options = _options(container, found, task.along, total, in_front=in_front)
-        with sink.created(task.path, container, media, options) as output:
+        with (
+            blocks.ahead(task.path, _expected(found, total, declared), durable=task.durable),
+            sink.created(task.path, container, media, options) as output,
+        ):
             copied = [_lane(source, output, container, cutting) for source in found]
             subtitles, first = extras.attach(output, container, task.along, timeline, declared or media.duration_s)
             write = sink.writer(output)
@@ -62,6 +65,13 @@ def _written(task: Task, cutting: _Cutting, *, in_front: bool) -> Outcome:
     odd = check.compared(seconds, timeline.length(media.duration_s))
     warnings = (*_said(wanted, container), *cutting.warnings, *odd)
     return Outcome(container, seconds, picture is not None, timeline, warnings)
+
+
+def _expected(found: list[Source], total: float, declared: float) -> int:
+    """Bytes that the output will have at least, near enough; 0 when no one knows."""
+    if not declared or any(len(source.container.streams) > len(source.streams) for source in found):
+        return 0
+    return round(sum(source.fetched.size for source in found) * min(total / declared, 1.0))
 
 
 def _lane(source: Source, output: Any, container: Container, cutting: _Cutting) -> lanes.Lane:

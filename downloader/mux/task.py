@@ -12,7 +12,10 @@ from downloader.mux.timeline import Timeline
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Make ``path`` of ``tracks`` (in the folder ``work``) as ``media`` says. ``advance(done, total)``: seconds."""
+    """Make ``path`` of ``tracks`` (in the folder ``work``) as ``media`` says. ``advance(done, total)``: seconds.
+
+    ``durable`` says that the file will be forced to the disk afterwards.
+    """
 
     work: Path
     path: Path
@@ -20,6 +23,7 @@ class Task:
     media: Media
     along: Extras
     advance: Callable[[float, float], None]
+    durable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def _perform(order: Order, advance: Callable[[float, float], None]) -> Finished:
         return _image(work, path, order)
     along = extras.load(work, order.tracks, media)
     operation = transcode if media.operation == "transcode" else remux
-    done = operation(Task(work, path, order.tracks, media, along, advance))
+    done = operation(Task(work, path, order.tracks, media, along, advance, order.durable))
     sidecars = extras.sidecars(work, order.stem, done.container, along, done.timeline)
     warnings = [*along.warnings, *done.warnings]
     if sidecars and media.subtitles == "embed":
