@@ -1,6 +1,5 @@
 """One ranged request of a track on its way: the bytes go from the socket straight to their place in the file."""
 
-import errno
 import os
 from typing import Protocol
 
@@ -8,11 +7,10 @@ from downloader.errors import DownloadError, MediaTooLarge, UpstreamChanged
 from downloader.fetch.http import Head
 from downloader.fetch.limits import Patience
 from downloader.fetch.route import Request
+from downloader.fetch.writer import GATHER, Sink, Writer
 
-_GATHER = 256 << 10  # bytes
 
-
-class ChunkOwner(Protocol):
+class ChunkOwner(Sink, Protocol):
     """The track a chunk belongs to."""
 
     def accept(self, chunk: "Chunk", head: Head) -> None:
@@ -25,15 +23,16 @@ class ChunkOwner(Protocol):
 class Chunk:
     """A request for ``[start, end)``.
 
-    ``at`` is where the next byte goes. ``end`` may shrink while it runs: a thief's first byte ends its victim there.
+    ``at`` is where the next byte goes; what lies before is on its way to the disk, and the owner hears of it when it is
+    there. ``end`` may shrink while it runs: a thief's first byte ends its victim there.
     ``skip`` bytes of the body are dropped first, because they are on disk already. ``owns`` is False for a thief that
     waits for its first byte: until then the range is still its victim's.
     """
 
     __slots__ = (
-        "asked", "at", "batch", "end", "failures", "fd", "first", "headed", "headers", "held", "link", "marked",
+        "asked", "at", "batch", "end", "failures", "fd", "first", "headed", "headers", "held", "link",
         "overlap", "owner", "owns", "pace", "patience", "request", "sampled", "sampled_at", "skip", "start",
-        "started", "thief", "unbounded", "victim",
+        "started", "thief", "unbounded", "victim", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -41,9 +40,10 @@ class Chunk:
         owner: ChunkOwner,
         request: Request,
         headers: tuple[str, ...],
-        fd: int,
         span: tuple[int, int],
         *,
+        writer: Writer,
+        fd: int,
         patience: Patience,
         started: float,
         failures: int = 0,
@@ -52,10 +52,11 @@ class Chunk:
         self.owner = owner
         self.request = request
         self.headers = headers
+        self.writer = writer
         self.fd = fd
         self.start, self.end = span
         self.asked = self.end
-        self.at = self.marked = self.first = self.sampled = self.start
+        self.at = self.first = self.sampled = self.start
         self.patience = patience
         self.started = self.sampled_at = started
         self.failures = failures
@@ -74,7 +75,7 @@ class Chunk:
     def start_late(self, overlap: int) -> None:
         """The first ``overlap`` bytes are on disk from an earlier attempt: compare them instead of writing them."""
         self.skip = self.overlap = overlap
-        self.at = self.marked = self.first = self.sampled = self.start + overlap
+        self.at = self.first = self.sampled = self.start + overlap
 
     def head(self, head: Head) -> None:
         """See Exchange."""
@@ -84,28 +85,22 @@ class Chunk:
 
     def body(self, data: bytes) -> int | None:
         """See Exchange. The hot path: 65,536 calls a GiB, gathered because one large write costs less than many."""
-        held = self.held + len(data)
-        if self.at + held > self.end or self.skip:
-            self.flush()
+        size = len(data)
+        if self.at + size > self.end or self.skip:
             return self._edge(data)
-        self.batch.append(data)
-        self.held = held
-        if held >= _GATHER:
-            self.flush()
+        self._keep(data, size)
         return None
 
     def flush(self) -> None:
-        """Write what was gathered; raises OSError. ``at`` is true only after it."""
+        """Write what was gathered, or hand it over to be written; raises OSError."""
         if self.held:
             batch, held = self.batch, self.held
             self.batch, self.held = [], 0
-            if os.pwritev(self.fd, batch, self.at) != held:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            self.at += held
+            self.writer.write(self.owner, self.fd, batch, self.at - held, held)
 
     @property
     def whole(self) -> bool:
-        """Whether all that it is to bring is on disk."""
+        """Whether all that it is to bring is here."""
         return self.at >= self.end
 
     def over(self, error: DownloadError | None) -> None:
@@ -118,11 +113,16 @@ class Chunk:
             raise UpstreamChanged(f"The media at {self.request.host} changed since its download began.")
         self.skip -= dropped
         wanted = data[dropped : dropped + max(0, self.end - self.at)]
-        if wanted and os.pwrite(self.fd, wanted, self.at) != len(wanted):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        self.at += len(wanted)
+        self._keep(wanted, len(wanted))
         if dropped + len(wanted) == len(data):
             return None
         if self.unbounded:
             raise MediaTooLarge("The media is larger than this service takes.")
         return -1
+
+    def _keep(self, data: bytes, size: int) -> None:
+        self.batch.append(data)
+        self.at += size
+        self.held += size
+        if self.held >= GATHER:
+            self.flush()

@@ -16,12 +16,14 @@ from downloader.errors import DownloadError, MediaTooLarge, TimedOut
 from downloader.fetch.budget import HostBudget
 from downloader.fetch.failures import disk_error
 from downloader.fetch.hls import HlsTrack
-from downloader.fetch.limits import Limits
+from downloader.fetch.libc import keep_freed_memory
+from downloader.fetch.limits import MIB, Limits
 from downloader.fetch.ranged import RangedTrack
 from downloader.fetch.route import Router
 from downloader.fetch.sabr import SabrTracks
 from downloader.fetch.task import Context, Download, Task
 from downloader.fetch.transfer import Wire
+from downloader.fetch.writer import Writer
 from downloader.handoff import Fetched, Track
 
 T = TypeVar("T")
@@ -31,6 +33,7 @@ FOLDER = "fetch"
 
 _HOST_SHARE = 4  # how many streams' connections one host gets from the whole process
 _MAX_PER_HOST = 64
+_KEPT = 16 * MIB  # freed bytes: about what a fast job has in its hands
 
 
 class Engine:
@@ -44,6 +47,7 @@ class Engine:
         self._budget = HostBudget(per_host)
         self._executor = ThreadPoolExecutor(max_workers=8, thread_name_prefix="fetch-disk")
         self._users = itertools.count(1)
+        keep_freed_memory(_KEPT)
 
     def fetch(self, tracks: Sequence[Track], task: Task) -> Fetched:
         """All tracks, whole and forced to the disk; optional ones that failed are missing and named in ``warnings``.
@@ -72,6 +76,7 @@ class Engine:
             for download in downloads:
                 download.close()
             wire.close()
+            context.writer.close()
         return _outcome(downloads, warnings)
 
     def close(self) -> None:
@@ -87,6 +92,7 @@ class Engine:
             limits=self._limits,
             budget=self._budget,
             executor=_Waking(self._executor, wire),
+            writer=Writer(),
             refresh=task.refresh,
             workers=self._settings.download_workers,
             chunk_size=self._settings.download_chunk_size,

@@ -47,8 +47,9 @@ class RangedTrack:
         self._active: set[Chunk] = set()
         self._probe: Probe | None = None
         self._finishing: Future[None] | None = None
+        self._unwritten: OSError | None = None
         self._faults = self._restarts = self._grown = 0
-        self._paused_until = self._thief_not_before = 0.0
+        self._paused_until = self._thief_not_before = self._flushed_at = 0.0
 
     @property
     def done(self) -> int:
@@ -106,7 +107,16 @@ class RangedTrack:
     def accept(self, chunk: Chunk, head: Head) -> None:
         """Judge the head of an answer; called by the chunk, inside curl's callback."""
         self._state.accept(chunk, head)
-        self._take_from_victim(chunk)
+        takeover.win(chunk)
+
+    def wrote(self, start: int, end: int) -> None:
+        """See Sink."""
+        self.moved += end - start
+        self._state.file.done.add(start, end)
+
+    def unwritten(self, error: OSError) -> None:
+        """See Sink."""
+        self._unwritten = error
 
     def ended(self, chunk: Chunk, error: DownloadError | None) -> None:
         """A request is over; called by the chunk, outside of callbacks."""
@@ -142,8 +152,9 @@ class RangedTrack:
             self,
             request,
             headers,
-            self._state.file.fd,
             span,
+            writer=self._context.writer,
+            fd=self._state.file.fd,
             patience=self._context.limits.media,
             started=now,
             failures=gap.failures,
@@ -185,19 +196,6 @@ class RangedTrack:
         except DownloadError as error:
             self._give_up(error)
 
-    def _take_from_victim(self, thief: Chunk) -> None:
-        """The thief's first byte is here: its victim ends where it stands, or where the thief began."""
-        victim, thief.victim = thief.victim, None
-        if victim is None:
-            return
-        victim.flush()
-        thief.owns, victim.thief = True, None
-        cut = max(thief.start, victim.at)
-        thief.end = min(thief.end, victim.end)
-        victim.end = cut
-        thief.skip += cut - thief.at
-        thief.at = thief.marked = thief.first = cut
-
     # ---- what failures lead to
 
     def _settle(self, chunk: Chunk, error: DownloadError | None) -> None:
@@ -215,7 +213,7 @@ class RangedTrack:
 
     def _broken(self, chunk: Chunk, error: DownloadError | None, now: float) -> None:
         """Something of the chunk is missing."""
-        self._hand_over(chunk)
+        takeover.inherit(chunk)
         error = error or DownloadFailed(f"The download from {chunk.request.host} ended too early.")
         late = chunk.link != self._state.links.number
         match error:
@@ -298,16 +296,6 @@ class RangedTrack:
             end = min(end, self._state.size)
         self._state.gaps.put(Gap(chunk.at, end, failures, now + pause, chunk.overlap if chunk.at == chunk.first else 0))
 
-    def _hand_over(self, victim: Chunk) -> None:
-        """A chunk failed while a thief was on its way: the thief owns the rest from now on."""
-        thief, victim.thief = victim.thief, None
-        if thief is None:
-            return
-        at = max(thief.at, victim.at)
-        thief.owns, thief.victim = True, None
-        thief.skip, thief.at, thief.marked, thief.first = at - thief.start, at, at, at
-        victim.end = max(thief.start, victim.at)
-
     # ---- housekeeping
 
     def _tick(self, now: float) -> None:
@@ -317,11 +305,15 @@ class RangedTrack:
                 self.finished = True
             return
         self._take_fresh_link()
+        self._context.writer.collect()
+        flush = now - self._flushed_at >= self._context.limits.tick
         for chunk in list(self._active):
-            self._mark(chunk)
+            if flush:
+                chunk.flush()
             if chunk.whole or (not chunk.owns and chunk.victim not in self._active):
                 self._context.wire.abort(chunk)
                 self.ended(chunk, None)
+        self._flushed_at = now if flush else self._flushed_at
         self._concurrency.observe(now, self.moved, len(self._active))
         takeover.sample(self._active, now)
         if self._active and not self._state.plain:
@@ -329,6 +321,8 @@ class RangedTrack:
                 self._context.wire.abort(chunk)
                 self._retire(chunk)
                 self._requeue(chunk, now, pause=0.0, failures=chunk.failures)
+        if self._unwritten is not None:
+            raise self._unwritten
         self._state.file.note()
         self._maybe_finish()
 
@@ -352,6 +346,9 @@ class RangedTrack:
             return
         if self._probe is not None and not self._probe.ended:
             return
+        self._context.writer.settle()
+        if self._unwritten is not None:
+            return
         if self._state.file.done.prefix != self._state.size:
             self._state.plan(plain=self._state.plain)  # a rest that nobody works on: ask for it again
             return
@@ -359,26 +356,20 @@ class RangedTrack:
             raise SourceInvalid(f"The media host {self._state.links.request.host} sent a page instead of the media.")
         self._finishing = self._context.executor.submit(self._state.file.finish, self._state.size)
 
-    def _mark(self, chunk: Chunk) -> None:
-        chunk.flush()
-        if chunk.at > chunk.marked:
-            self.moved += chunk.at - chunk.marked
-            self._state.file.done.add(chunk.marked, chunk.at)
-            chunk.marked = chunk.at
-
     def _retire(self, chunk: Chunk) -> None:
         if chunk in self._active:
             self._active.discard(chunk)
             self._context.budget.release(chunk.request.host, self._context.user)
         if chunk.victim is not None:
             chunk.victim.thief = None
-        self._mark(chunk)
+        chunk.flush()
 
     def _abort_all(self) -> None:
         for chunk in list(self._active):
             self._context.wire.abort(chunk)
             with contextlib.suppress(OSError):  # what cannot be written is not claimed either
                 self._retire(chunk)
+        self._context.writer.settle()
         if self._probe is not None and not self._probe.ended:
             self._context.wire.abort(self._probe)
             self._probe = None

@@ -71,6 +71,30 @@ def crawling(chunks: Collection[Chunk], now: float, limits: Limits) -> list[Chun
     return found
 
 
+def win(thief: Chunk) -> None:
+    """The thief's first byte is here: its victim ends where it stands, or where the thief began."""
+    victim, thief.victim = thief.victim, None
+    if victim is None:
+        return
+    thief.owns, victim.thief = True, None
+    cut = max(thief.start, victim.at)
+    thief.end = min(thief.end, victim.end)
+    victim.end = cut
+    thief.skip += cut - thief.at
+    thief.at = thief.first = cut
+
+
+def inherit(victim: Chunk) -> None:
+    """The victim failed while a thief was on its way: the thief owns the rest from now on."""
+    thief, victim.thief = victim.thief, None
+    if thief is None:
+        return
+    at = max(thief.at, victim.at)
+    thief.owns, thief.victim = True, None
+    thief.skip, thief.at, thief.first = at - thief.start, at, at
+    victim.end = max(thief.start, victim.at)
+
+
 def _pace(chunk: Chunk, now: float) -> float:
     if chunk.pace is not None:
         return chunk.pace

@@ -13,6 +13,7 @@ from downloader.fetch.limits import Limits
 from downloader.fetch.links import Refresh
 from downloader.fetch.route import Router
 from downloader.fetch.transfer import Exchange, Wire
+from downloader.fetch.writer import Writer
 from downloader.handoff import FetchedTrack
 
 
@@ -46,6 +47,7 @@ class Context:
     limits: Limits
     budget: HostBudget
     executor: Executor
+    writer: Writer
     refresh: Refresh | None
     workers: int
     chunk_size: int

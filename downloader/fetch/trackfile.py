@@ -8,11 +8,13 @@ from pathlib import Path
 from downloader.errors import StorageFailed
 from downloader.fetch.identity import Identity
 from downloader.fetch.journal import Journal, Record, boot_id
+from downloader.fetch.libc import start_writeback
 from downloader.fetch.limits import MIB
 from downloader.fetch.ranges import Ranges
 
-_NOTE_SECONDS, _NOTE_BYTES = 0.1, 8 * MIB  # how much may be lost when the process dies
-_SYNC_SECONDS, _SYNC_BYTES = 2.0, 64 * MIB  # and when the machine dies
+_NOTE_SECONDS, _NOTE_BYTES = 0.04, 4 * MIB  # how much may be lost when the process dies: what one tick brings
+_SYNC_SECONDS = 2.0  # and when the machine dies
+_WRITEBACK_BYTES = 16 * MIB  # how much gathers before the disk begins with it, so that the end need not wait
 _BOOT = boot_id()
 
 
@@ -29,6 +31,7 @@ class TrackFile:
         self._epoch = epoch
         self._syncer = syncer
         self._pending: tuple[Future[None], Ranges] | None = None
+        self._writeback: Future[None] | None = None
         self.path: Path
         self.fd: int
         self.identity: Identity
@@ -44,6 +47,7 @@ class TrackFile:
         self._noted_at: float
         self._synced_at: float
         self._noted_bytes: int
+        self._started_bytes: int  # how many the disk has begun with
         folder.mkdir(parents=True, exist_ok=True)
         if not self._resume():
             self._create()
@@ -55,11 +59,14 @@ class TrackFile:
         grown = self.done.total - self._noted_bytes
         if force or (grown and (grown >= _NOTE_BYTES or now - self._noted_at >= _NOTE_SECONDS)):
             self._write(complete=False)
-        unsynced = self.done.total - self._synced.total
-        due = unsynced >= _SYNC_BYTES or now - self._synced_at >= _SYNC_SECONDS
-        if unsynced and due and self._pending is None:
-            self._synced_at = now
+        if self._pending is not None or self.done.total == self._synced.total:
+            return
+        if now - self._synced_at >= _SYNC_SECONDS:
+            self._synced_at, self._started_bytes = now, self.done.total
             self._pending = (self._syncer.submit(os.fdatasync, self.fd), Ranges(self.done))
+        elif self.done.total - self._started_bytes >= _WRITEBACK_BYTES and not self._writing_back:
+            self._started_bytes = self.done.total
+            self._writeback = self._syncer.submit(start_writeback, self.fd)
 
     def pin(self, identity: Identity) -> None:
         """Note which object the bytes belong to."""
@@ -96,8 +103,14 @@ class TrackFile:
         os.close(self.fd)
         self._journal.close()
 
+    @property
+    def _writing_back(self) -> bool:
+        return self._writeback is not None and not self._writeback.done()
+
     def _settle(self, *, wait: bool) -> None:
         """Take in that data was forced to the disk."""
+        if wait and self._writeback is not None:
+            self._writeback.exception()
         if self._pending is None or not (wait or self._pending[0].done()):
             return
         future, ranges = self._pending
@@ -194,7 +207,7 @@ class TrackFile:
         self._synced = Ranges()
         self._sequence = 0
         self._noted_at = self._synced_at = time.monotonic()
-        self._noted_bytes = done.total
+        self._noted_bytes = self._started_bytes = done.total
 
 
 def _remove(journal_path: Path) -> None:
