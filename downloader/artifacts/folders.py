@@ -33,7 +33,6 @@ def sweep_folders(root: Path, keep: Select, *, dry_run: bool = False) -> Swept:
     and once more for each folder, while it is held. One that cannot be removed does not keep the others; its error of
     ours is raised at the end.
     """
-
     jobs = freed = 0
     failures: list[errors.DownloadError] = []
 

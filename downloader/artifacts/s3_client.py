@@ -1,8 +1,11 @@
 """One S3 endpoint behind calls that are tried again and fail with errors of ours only."""
 
 import random
+import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from threading import Event
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -33,12 +36,15 @@ _READ_SECONDS: Final = 60.0  # completing a large upload may take the server tha
 _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
 _FULL_STATUS: Final = 507
+_FORBIDDEN: Final = "403"  # what a HEAD is told, whatever the reason
+_MOST_SKEW: Final = 240.0  # seconds; servers refuse requests from five to fifteen minutes away
 _TAKEN: Final = 412
+_SKEWED: Final = "RequestTimeTooSkewed"
 
 _AGAIN: Final = frozenset(
     {
         "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "InternalError",
-        "ServiceUnavailable", "OperationAborted", "RequestTimeout", "RequestTimeTooSkewed", "BadDigest",
+        "ServiceUnavailable", "OperationAborted", "RequestTimeout", _SKEWED, "BadDigest",
         "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "ConditionalRequestConflict",
     }
 )  # fmt: skip
@@ -63,13 +69,17 @@ def endpoint_url(endpoint: str, *, tls: bool) -> str:
 
 
 def connect(settings: Settings, url: str, *, connections: int = 10, seconds: float | None = None) -> "S3Client":
-    """A client of the endpoint ``url``, with no retries of its own; ``seconds`` bounds connecting and reading."""
+    """A client of the endpoint ``url``, with no retries of its own; ``seconds`` bounds connecting and reading.
+
+    Over TLS it trusts what OpenSSL does by default: the system's certificates, or those of SSL_CERT_FILE.
+    """
     return boto3.session.Session().client(
         "s3",
         endpoint_url=url,
         region_name=settings.s3_region,
         aws_access_key_id=settings.s3_access_key,
         aws_secret_access_key=settings.s3_secret_key,
+        verify=ssl.get_default_verify_paths().cafile,
         config=Config(
             signature_version="s3v4",
             s3={"addressing_style": "path" if settings.s3_path_style else "virtual"},
@@ -128,7 +138,17 @@ def may_pass(error: S3Error) -> bool:
 
 def code(error: ClientError) -> str:
     """The S3 error code; an HTTP status where there is no body to name one (HEAD)."""
-    return str(error.response.get("Error", {}).get("Code", ""))
+    found = str(error.response.get("Error", {}).get("Code", ""))
+    return _SKEWED if found == _FORBIDDEN and skew(error) > _MOST_SKEW else found
+
+
+def skew(error: ClientError) -> float:
+    """Seconds between the server's clock, by its answer, and the one that requests are signed by; 0 when unknown."""
+    try:
+        theirs = parsedate_to_datetime(error.response["ResponseMetadata"]["HTTPHeaders"]["date"])
+    except (KeyError, ValueError):
+        return 0.0
+    return abs((theirs.astimezone(UTC) - datetime.now(UTC)).total_seconds())
 
 
 def status(error: ClientError) -> int:
@@ -160,8 +180,8 @@ def failure(error: S3Error, *, required: int = 0) -> errors.DownloadError:
         return errors.InsufficientStorage("The artifact store is full.", required=required)
     if found in _SENTENCES:
         return errors.StorageRefused(_SENTENCES[found])
-    if found == "RequestTimeTooSkewed":
-        return errors.StorageFailed("The artifact store's clock and ours differ too much.")
+    if found == _SKEWED:
+        return errors.StorageFailed(f"The artifact store's clock and ours are {skew(error):.0f} seconds apart.")
     name = found if found.isascii() and found.isalnum() else "unknown"
     if may_pass(error) or found == "NoSuchUpload":
         return errors.StorageFailed(f"The artifact store failed ({name}).")

@@ -1,16 +1,21 @@
 """Stores to test: one on local disk, one in a real S3 server that the session starts."""
 
+import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from downloader.artifacts import ArtifactStore, Publication, open_store
 from downloader.config import Settings
-from tests.swift.server import Swift, available, running
+from tests.artifacts.faults import proxied
+from tests.certificates import certificate
+from tests.swift.server import DOMAIN, Swift, available, running
 
 JOB = "0123456789abcdef01234567"
 
@@ -62,6 +67,50 @@ def s3(s3_session_store: ArtifactStore) -> Iterator[ArtifactStore]:
 def local(local_settings: Settings) -> ArtifactStore:
     """The local store."""
     return open_store(local_settings)
+
+
+@pytest.fixture(scope="session")
+def tls_endpoint(swift: Swift, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The server behind TLS, as ``host:port`` of a name that only ``named`` resolves, and its authority's file."""
+    authority, key = certificate(tmp_path_factory.mktemp("tls"), DOMAIN, f"{swift.bucket}.{DOMAIN}")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(authority, key)
+    with proxied(swift.endpoint, tls=tls) as proxy:
+        yield f"{DOMAIN}:{proxy.server_port}", authority
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names below DOMAIN lead to this machine, as an operator's name server has it."""
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *arguments: Any, **kwargs: Any) -> Any:
+        ours = host == DOMAIN or host.endswith(f".{DOMAIN}")
+        return resolve("127.0.0.1" if ours else host, *arguments, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+@pytest.fixture(params=[pytest.param(True, id="path"), pytest.param(False, id="virtual-host")])
+def tls_settings(
+    request: pytest.FixtureRequest,
+    tls_endpoint: tuple[str, Path],
+    named: None,
+    s3_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Settings:
+    """S3 over TLS by an authority of the operator's own, in each style of address."""
+    endpoint, authority = tls_endpoint
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    return replace(s3_settings, s3_endpoint=endpoint, s3_use_ssl=True, s3_path_style=request.param)
+
+
+@pytest.fixture
+def s3_tls(tls_settings: Settings) -> Iterator[ArtifactStore]:
+    store = open_store(tls_settings)
+    yield store
+    store.delete_job(JOB)
+    store.close()
 
 
 @pytest.fixture(params=["local", "s3"])

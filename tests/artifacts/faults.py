@@ -1,6 +1,7 @@
 """A proxy in front of the S3 server that breaks what it is told to break."""
 
 import http.client
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -118,9 +119,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def proxied(upstream: str, *faults: Fault) -> Iterator[FaultProxy]:
-    """A proxy before ``upstream`` with ``faults``."""
+def proxied(upstream: str, *faults: Fault, tls: ssl.SSLContext | None = None) -> Iterator[FaultProxy]:
+    """A proxy before ``upstream`` with ``faults``; with ``tls`` clients must speak that."""
     proxy = FaultProxy(upstream)
+    if tls is not None:
+        # The handshake is left to each connection's own thread.
+        proxy.socket = tls.wrap_socket(proxy.socket, server_side=True, do_handshake_on_connect=False)
     proxy.faults.extend(faults)
     thread = Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
+import botocore.auth
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -175,6 +176,63 @@ def test_a_missing_bucket_is_refused(s3_settings: Settings, make_source: MakeSou
             put(store, make_source(bytes(size)))
     with pytest.raises(StorageRefused, match="bucket"):
         store.health()
+    store.close()
+
+
+SetClock = Callable[[Callable[[int], float]], None]
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
+    """Sets the clock that requests are signed by as many seconds off as a function of the request's number says."""
+
+    def set_off(seconds: Callable[[int], float]) -> None:
+        requests = 0
+
+        class Clock(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+                return datetime.now(tz) + timedelta(seconds=seconds(requests))
+
+        def sign_at() -> datetime:
+            nonlocal requests
+            requests += 1
+            return Clock.now(UTC).replace(tzinfo=None)
+
+        monkeypatch.setattr(s3_client, "datetime", Clock)
+        monkeypatch.setattr(botocore.auth, "get_current_datetime", sign_at)
+
+    return set_off
+
+
+@pytest.mark.parametrize("size", [SMALL, BIG])
+@pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
+def test_a_clock_that_is_set_right_meanwhile_is_survived(  # noqa: PLR0917 - pytest passes them by name
+    s3: ArtifactStore,
+    broken: Callable[..., tuple[ArtifactStore, FaultProxy]],
+    make_source: MakeSource,
+    set_clock: SetClock,
+    size: int,
+    seconds: float,
+) -> None:
+    """As after a machine slept: the real server refuses the first tries, until the clock has been set."""
+    store, proxy = broken()
+    set_clock(lambda request: seconds if request <= 3 else 0.0)
+    artifact = put(store, make_source(os.urandom(size)))
+    assert proxy.seen[:4] == ["head"] * 4
+    assert s3.head(artifact)
+
+
+def test_a_clock_that_stays_wrong_is_named(s3_settings: Settings, make_source: MakeSource, set_clock: SetClock) -> None:
+    store = open_store(s3_settings)
+    set_clock(lambda _request: 3600.0)
+    for call in (lambda: put(store, make_source(b"x")), store.health):
+        with pytest.raises(StorageFailed, match=r"clock and ours are 3(600|599|601) seconds apart") as raised:
+            call()
+        assert not isinstance(raised.value, StorageRefused)
+    set_clock(lambda _request: 60.0)  # which servers bear with
+    assert put(store, make_source(b"x"))
+    store.delete_job(JOB)
     store.close()
 
 

@@ -16,6 +16,8 @@ REGION = "garage"
 ACCESS_KEY = "test:tester"
 SECRET_KEY = "testing"
 BUCKET = "artifacts"
+DOMAIN = "s3.test"
+"""Where buckets are hosts of their own: ``artifacts.s3.test``, for clients that are told where that is."""
 
 _SERVER = """[DEFAULT]
 devices = {folder}/devices
@@ -69,6 +71,7 @@ user_test_tester = testing .admin
 [filter:s3api]
 use = egg:swift#s3api
 location = {region}
+storage_domain = {domain}
 max_upload_part_num = 10000
 """
 
@@ -107,7 +110,7 @@ def running(folder: Path) -> Iterator[Swift]:
         for role, listener in listeners.items():
             template = _PROXY if role == "proxy" else _SERVER
             config = folder / f"{role}.conf"
-            config.write_text(template.format(folder=folder, role=role, region=REGION))
+            config.write_text(template.format(folder=folder, role=role, region=REGION, domain=DOMAIN))
             stack.enter_context(_process(config, listener, folder / f"{role}.log"))
         endpoint = "127.0.0.1:{}".format(listeners["proxy"].getsockname()[1])
         _make_bucket(endpoint, folder)
