@@ -25,6 +25,8 @@ _IPV4_BLOCKED = (
 _IPV6_GLOBAL = "2000::/3"
 _IPV6_BLOCKED = ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
 
+_NUMERIC = re.compile(r"[0-9a-fx.]+", re.ASCII | re.IGNORECASE)
+
 _Prefix = tuple[int, int]  # the network's bits, and how far to shift an address to compare
 
 
@@ -60,6 +62,20 @@ def packed_address(text: str) -> bytes | None:
     return None
 
 
+def host_address(host: str) -> bytes | None:
+    """The address that a URL's host is, in any spelling that curl takes for one; None when it is a name.
+
+    IPv4 may be decimal, hexadecimal, octal, or of fewer than four parts (RFC 6943, 3.1.1).
+    """
+    packed = packed_address(host.removesuffix("."))
+    if packed is not None or not _NUMERIC.fullmatch(host):
+        return packed
+    try:
+        return socket.inet_aton(host.removesuffix("."))
+    except OSError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Whom a connection may reach. Connections of different policies never share a pool.
@@ -76,11 +92,10 @@ class Policy:
         """Whether ``address`` (text, as the socket layer gives it) may be connected to."""
         if self.anywhere or self.by_proxy:
             return True
-        return self.permits_target(address)
+        return self.permits_target(packed_address(address))
 
-    def permits_target(self, address: str) -> bool:
-        """Whether media may come from ``address``, whoever connects to it."""
-        packed = packed_address(address)
+    def permits_target(self, packed: bytes | None) -> bool:
+        """Whether media may come from that address, whoever connects to it."""
         if packed is None:
             return False
         if is_public(packed):

@@ -5,7 +5,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
 from downloader.config import Settings
 from downloader.errors import BlockedAddress
-from downloader.fetch.guard import Policy, checked_url, packed_address
+from downloader.fetch.guard import Policy, checked_url, host_address
 from downloader.fetch.hosts import USER_AGENT, Mode, rule_for
 
 _PORTS = {"http": 80, "https": 443}
@@ -48,8 +48,8 @@ class Router:
         if self._is_server(split) and (came_from is None or came_from.policy == self._server):
             headers = (f"User-Agent: {USER_AGENT}", *self._identification, *self._authorize(split))
             return Request(target, authority, headers, self._server, "header", None)
-        packed = packed_address(host)
-        if packed is not None and not self._media.permits_target(host):
+        packed = host_address(host)
+        if packed is not None and not self._media.permits_target(packed):
             raise BlockedAddress(f"The media's address {host} is not a public one.")
         rule = rule_for(host)
         headers = (f"User-Agent: {USER_AGENT}", *rule.headers, *_cookie(split, rule.cookie))

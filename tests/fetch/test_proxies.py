@@ -26,11 +26,15 @@ def test_socks5h_leaves_names_to_the_proxy(origin: Origin, bench: Bench) -> None
         assert set(proxy.asked) == {(NAME, "media.invalid", 8000)}
 
 
-def test_socks5h_is_not_asked_for_private_addresses(origin: Origin, bench: Bench) -> None:
+@pytest.mark.parametrize(
+    "host",
+    ["10.1.2.3", "10.1.2.3.", "167838211", "0xa010203", "0XA.1.515", "012.1.2.3", "10.66051", "[::ffff:10.1.2.3]"],
+)
+def test_no_proxy_is_asked_for_private_addresses(origin: Origin, bench: Bench, host: str) -> None:
     with Socks(origin.port) as proxy:
         bench.options = {"media_proxy_url": f"socks5h://127.0.0.1:{proxy.port}", "media_allow_networks": ()}
         with pytest.raises(BlockedAddress):
-            bench.fetch(video("http://192.168.1.1/v.mp4"))
+            bench.fetch(video(f"http://{host}/v.mp4"))
         assert proxy.asked == []
 
 
