@@ -2,8 +2,8 @@
 
 -- name: claim prepared
 -- One guarded UPDATE raises the epoch. A worker may claim anew what it claimed before an answer was lost. The job
--- starts running with its first step. Need not be durable: a lost claim is a step that is ready again.
-SET LOCAL synchronous_commit = off;
+-- starts running with its first step. Durable: were a claim lost in a crash of Postgres, the next one would be given the
+-- same epoch, and two workers would have it.
 WITH job AS (
     SELECT id FROM downloader_jobs WHERE id = %(job_id)s AND status IN ('queued', 'running') FOR UPDATE
 ), step AS (
