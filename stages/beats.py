@@ -67,6 +67,11 @@ class Beats:
                 self._clock.sleep(LOOK_SECONDS)
             held.judge()
 
+    def ask(self, held: Held) -> None:
+        """Ask Postgres now whether the claim holds: raises what ``check`` raises, and StoreUnavailable."""
+        self._look([held])
+        held.judge()
+
     def trusted(self, held: Held) -> bool:
         """Whether the claim is ours as far as can be known: it was confirmed, and this process never stopped since."""
         if held.fate is not Fate.OURS:

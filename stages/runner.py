@@ -19,8 +19,10 @@ from downloader.clock import Clock
 from downloader.config import Settings
 from downloader.errors import (
     BrokerUnavailable,
+    Cancelled,
     DownloadError,
     Draining,
+    LeaseLost,
     StepCrashed,
     StoreUnavailable,
     Verdict,
@@ -117,15 +119,23 @@ class Runner:
         except DownloadError as error:
             self._end(held, delivery, error, started)
         except Exception as error:  # noqa: BLE001 - whatever it is, the step ends
-            self._end(held, delivery, self._unforeseen(held.claim, error), started)
+            self._end(held, delivery, self._unforeseen(held, error), started)
         else:
             self._parts.boundary("ran", held.claim)
             self._finish(held, delivery, result, started)
 
-    def _unforeseen(self, claim: Claim, error: Exception) -> DownloadError:
-        """What an error of none of our kinds means: a full disk, wherever it was met, or a bug."""
+    def _unforeseen(self, held: Held, error: Exception) -> DownloadError:
+        """What an error of none of our kinds means: a full disk, wherever it was met, a job that is gone, or a bug."""
         if isinstance(error, OSError) and disk.is_full(error):
             return disk.failure(error, self._parts.settings.data_dir)
+        claim = held.claim
+        try:
+            # A job that was cancelled and deleted takes its files from under a stage that has not been told yet.
+            self._beats.ask(held)
+        except (Cancelled, LeaseLost) as gone:
+            return gone
+        except DownloadError as unknown:
+            log.info("claim_unknown", job=claim.job.id, step=claim.name, epoch=claim.epoch, error=unknown.message)
         log.error("step_crashed", job=claim.job.id, step=claim.name, epoch=claim.epoch, exc_info=error)
         return StepCrashed("The step failed for a reason that is a bug of ours; the log has more.")
 

@@ -1,6 +1,7 @@
 """One step at a time through a real runner, with every way to end."""
 
 import pytest
+import structlog
 
 from downloader import errors
 from downloader.job import Entry
@@ -85,6 +86,21 @@ def test_a_bug_counts_as_a_crash_and_the_third_ends_the_job(house):
         run(house, raising(ZeroDivisionError()))
     job = house.store.job(job_id)
     assert (job.status, job.error_code) == (Status.FAILED, "poisoned")
+
+
+def test_files_that_went_with_a_deleted_job_are_no_crash(house):
+    def stage(step):
+        house.store.cancel(step.job.id)
+        house.store.delete(step.job.id)
+        step.work.rmdir()
+        (step.work / "track").open("rb")
+
+    job_id = house.post()
+    with structlog.testing.capture_logs() as said:
+        run(house, stage)
+    assert house.store.job(job_id) is None
+    assert [line["end"] for line in said if line["event"] == "step"] == ["cancelled"]
+    assert not [line for line in said if line["event"] == "step_crashed"]
 
 
 def test_a_crashed_engine_ends_the_job_as_invalid_media(house):
