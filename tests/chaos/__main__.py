@@ -40,10 +40,9 @@ def main(arguments: argparse.Namespace) -> int:
     print(f"seed {arguments.seed}: {jobs} jobs over {seconds:.0f} s, {plan}", flush=True)
     with tempfile.TemporaryDirectory(prefix="chaos-") as name:
         report = play(Path(name), arguments, Load(jobs, pace=seconds / jobs), seconds, plan)
-        text = report.text()
-        print(text)
+        print(report.text())
         if arguments.report:
-            Path(arguments.report).write_text(text + "\n")
+            Path(arguments.report).write_text(report.markdown() + "\n")
         if report.findings.problems:
             kept = Path(tempfile.gettempdir()) / f"chaos-log-{arguments.seed}"
             shutil.copy(Path(name) / "service.log", kept)

@@ -74,15 +74,19 @@ class Asked:
 
 @dataclass
 class Load:
-    """How the clients behave: so many jobs, from so many clients at once, a post every ``pace`` seconds."""
+    """How the clients behave: so many jobs, from so many clients at once, a post every ``pace`` seconds.
+
+    The shares of jobs that are cancelled, deleted, watched; whether files are fetched; whether jobs are followed at all.
+    """
 
     jobs: int
-    clients: int = 48
+    clients: int = 64
     pace: float = 0.0
     cancels: float = 0.1
     deletes: float = 0.3
     watches: float = 0.3
     verifies: bool = True
+    follows: bool = True
 
 
 class Clients:
@@ -133,6 +137,8 @@ class Clients:
         asked = Asked(kind, self._post(kind, number))
         with self._lock:
             self.asked.append(asked)
+        if not self._load.follows:
+            return
         if choice.random() < self._load.cancels:
             self.stop.wait(choice.random() * 3)
             asked.cancel = self._try("POST", f"/jobs/{asked.job_id}/cancel").status

@@ -141,8 +141,13 @@ class Faults:
         self._scene.servers.restart_postgres()
 
     def _crash_postgres(self) -> None:
-        """SIGKILL to the postmaster: what was committed without waiting for the disk may be lost."""
-        self._scene.servers.kill_postgres()
+        """SIGKILL to the postmaster and every process of it, as when its machine dies; its keeper starts it again."""
+        server = self._scene.servers.postgres
+        if server is None or (postmaster := server.server_pid()) is None:
+            raise ProcessLookupError
+        for pid in (postmaster, *descendants(postmaster)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _cut(self) -> None:
         """Every connection to Postgres and Redis ends at once."""

@@ -56,9 +56,10 @@ def judge(scene: Scene, asked: list[Asked], expected: dict[str, str], struck: di
     """Look at everything once all jobs should have ended."""
     found = Findings()
     try:
+        until(scene.service.healthy, SETTLE_SECONDS)
         until(lambda: not unfinished(scene), SETTLE_SECONDS)
     except AssertionError:
-        found.problems += [f"{unfinished(scene)} jobs did not end"]
+        found.problems += [f"{unfinished(scene)} jobs did not end, healthy: {scene.service.healthy()}"]
     known = {item.job_id: item for item in asked}
     rows = scene.service.rows(_JOBS, {"seed": f"%seed={seed}&%"})
     files = _Files(scene)

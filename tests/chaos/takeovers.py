@@ -36,9 +36,9 @@ class Times:
     unseen: int = 0
     given_up: list[str] = field(default_factory=list)
 
-    def lines(self) -> list[str]:
-        """A line for each kind."""
-        return [f"{kind}: {figures(found)}" for kind, found in sorted(self.seconds.items())]
+    def lines(self) -> list[tuple[str, str]]:
+        """Each kind and its figures."""
+        return [(kind, figures(found)) for kind, found in sorted(self.seconds.items())]
 
 
 def figures(seconds: list[float]) -> str:
