@@ -8,7 +8,7 @@ import threading
 
 import structlog
 
-from downloader import callbacks
+from downloader import callback_post, callbacks
 from downloader.clock import Clock
 from downloader.config import Settings
 from downloader.errors import DownloadError, StoreUnavailable, Verdict
@@ -20,6 +20,8 @@ TICK_SECONDS = 1.0
 LEASE_SECONDS = 60.0
 # 10 s, 30 s, 90 s and so on: the tenth attempt is made about a day after the first.
 ATTEMPTS = 10
+# As long as a receiver may ask us to wait (Retry-After) beyond the pause that is due.
+LONGEST_WISH_SECONDS = 6 * 3600.0
 _FIRST_DELAY_SECONDS = 10.0
 _GROWTH = 3.0
 _JITTER = 0.25
@@ -73,7 +75,7 @@ class Callbacks:
         body = callbacks.body(callback.job, self._settings.public_base_url, self._clock)
         error: DownloadError | None = None
         try:
-            callbacks.send(callback.url, body, self._settings, self._clock)
+            callback_post.send(callback.url, body, self._settings, self._clock)
         except DownloadError as caught:
             error = caught
         took = round((self._clock.monotonic() - started) * 1000)
@@ -94,5 +96,6 @@ class Callbacks:
             return "sent", self._store.callback_sent(callback)
         if error.verdict is Verdict.RETRY and callback.attempt < ATTEMPTS:
             pause = delay(callback.attempt, random.random())  # noqa: S311 - spreads load, keeps no secret
+            pause = max(pause, min(error.retry_after or 0.0, LONGEST_WISH_SECONDS))
             return "put_off", self._store.callback_put_off(callback, error.message, pause)
         return "dropped", self._store.callback_dropped(callback, error.message)

@@ -1,13 +1,18 @@
 """Callbacks against a real receiver: what it gets, and who is never called."""
 
+import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from downloader.callbacks import SIGNATURE_HEADER, TIMESTAMP_HEADER, allowed, send, sign
+from downloader.callback_post import send
+from downloader.callbacks import SIGNATURE_HEADER, TIMESTAMP_HEADER, allowed, sign
 from downloader.config import Settings
 from downloader.errors import BlockedAddress, SourceForbidden, UpstreamUnavailable
+from tests.certificates import certificate
 from tests.receiver import Receiver
 
 SETTINGS = Settings(callback_allow_hosts=("127.0.0.1", "hooks.example.com", "::1"), callback_secret="shared secret")
@@ -65,6 +70,44 @@ def test_other_answers_are_errors(receiver: Receiver, status: int, kind: type[Ex
     with pytest.raises(kind):
         send(receiver.url, b"{}", SETTINGS)
     assert len(receiver.got) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", 120.0),
+        ("0", 0.0),
+        ("Sat, 21 Nov 2026 01:04:03 GMT", 120.0),
+        ("Sat, 21 Nov 2026 01:00:00 GMT", 0.0),
+        ("-5", None),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_a_receiver_may_say_when_to_come_again(receiver: Receiver, value: str, seconds: float | None) -> None:
+    receiver.status, receiver.headers = 503, {"Retry-After": value}
+    with pytest.raises(UpstreamUnavailable) as raised:
+        send(receiver.url, b"{}", SETTINGS, FixedClock())
+    assert raised.value.retry_after == seconds
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_receiver_must_show_a_certificate_that_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, trusted: bool
+) -> None:
+    authority, key = certificate(tmp_path, "localhost")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(authority, key)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    settings = replace(SETTINGS, callback_allow_hosts=("localhost",))
+    with Receiver(tls) as receiver:
+        if trusted:
+            send(receiver.url, b"{}", settings)
+        else:
+            with pytest.raises(UpstreamUnavailable, match="curl 60"):
+                send(receiver.url, b"{}", settings)
+        assert len(receiver.got) == trusted
 
 
 def test_an_endless_answer_is_not_read(receiver: Receiver) -> None:

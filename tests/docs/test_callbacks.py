@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from downloader.callbacks import SIGNATURE_HEADER, TIMESTAMP_HEADER, send, sign
+from downloader.callback_post import send
+from downloader.callbacks import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 from downloader.config import Settings
 from downloader.job import Options
 from downloader.store import NewJob, Store

@@ -1,10 +1,14 @@
 """Callbacks of a running service: from the post to the receiver."""
 
 import json
+import os
+import signal
+import time
 
 import pytest
 
 from downloader.callbacks import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
+from tests.chaos.faults import descendants, worker_id
 from tests.receiver import Receiver
 from tests.service import Service
 from tests.waiting import until
@@ -67,6 +71,36 @@ def test_ends_of_every_kind_are_told(calling, standin, receiver):
     log = calling.log.read_text()
     assert SECRET not in log
     assert receiver.url not in log
+
+
+def test_a_sender_that_dies_after_it_has_sent_sends_the_same_end_again(calling, standin, receiver):
+    """Killed between the receiver's answer and the note of it: at least once, and told apart by id and finishedAt."""
+    killed = []
+
+    def kill_the_sender():
+        if killed:
+            return
+        for pid in descendants(calling.processes[0].pid):
+            if ":janitor-" in worker_id(pid):
+                killed.append(pid)
+                os.kill(pid, signal.SIGKILL)
+
+    receiver.meanwhile = kill_the_sender
+    job_id = calling.post(standin.source("long"), callbackUrl=receiver.url)
+    until(lambda: killed)
+    (row,) = calling.rows("SELECT state, attempts FROM downloader_callbacks")
+    assert row == {"state": "due", "attempts": 1}
+    # The dead sender's claim lapses a minute later: here now.
+    calling.rows("UPDATE downloader_callbacks SET due_at = now() RETURNING 1")
+    until(lambda: calling.rows("SELECT 1 FROM downloader_callbacks WHERE state = 'sent'"), 30)
+    (_, _, first), (_, headers, second) = receiver.got
+    assert first == second, "receivers tell by id and finishedAt that they know it"
+    assert len(second) < 4096, "a title of a megabyte stays where it is"
+    assert json.loads(second)["id"] == job_id
+    assert headers[SIGNATURE_HEADER] == sign(SECRET, int(headers[TIMESTAMP_HEADER]), second)
+    assert abs(int(headers[TIMESTAMP_HEADER]) - time.time()) < 60
+    (row,) = calling.rows("SELECT state, attempts FROM downloader_callbacks")
+    assert row == {"state": "sent", "attempts": 2}
 
 
 def test_a_host_that_is_not_allowed_is_refused(calling, standin):

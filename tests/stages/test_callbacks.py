@@ -12,7 +12,7 @@ from downloader.errors import StoreUnavailable
 from downloader.job import Options
 from downloader.store import NewJob, Store
 from stages import callbacks
-from stages.callbacks import ATTEMPTS, LEASE_SECONDS, Callbacks, delay
+from stages.callbacks import ATTEMPTS, LEASE_SECONDS, LONGEST_WISH_SECONDS, Callbacks, delay
 from tests.receiver import Receiver
 from tests.stages.driving import done_job
 from tests.store.test_callbacks import age
@@ -107,6 +107,15 @@ def test_a_receiver_that_fails_and_recovers_is_told_at_last(house, sender, recei
     assert (row(house)["state"], row(house)["last_error"]) == ("sent", None)
     age(house.store, 10 * DAY)
     assert not sender.run_once()
+
+
+@pytest.mark.parametrize(("wish", "pause"), [("600", 600), ("1", 10), ("999999999", LONGEST_WISH_SECONDS)])
+def test_a_receiver_is_asked_again_when_it_wishes_within_reason(house, sender, receiver, wish, pause):
+    cancelled(house, receiver.url)
+    receiver.status, receiver.headers = 429, {"Retry-After": wish}
+    assert sender.run_once()
+    assert pause * 0.7 < row(house)["pause"] <= pause * 1.3
+    assert row(house)["state"] == "due"
 
 
 def test_a_receiver_that_stays_away_is_given_up(house, sender):
