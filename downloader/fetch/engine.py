@@ -15,9 +15,9 @@ from downloader.config import Settings
 from downloader.errors import DownloadError, MediaTooLarge, TimedOut
 from downloader.fetch.budget import HostBudget
 from downloader.fetch.failures import disk_error
-from downloader.fetch.hls import HlsTrack
 from downloader.fetch.libc import keep_freed_memory
 from downloader.fetch.limits import MIB, Limits
+from downloader.fetch.programme import HlsProgramme
 from downloader.fetch.ranged import RangedTrack
 from downloader.fetch.route import Router
 from downloader.fetch.sabr import SabrTracks
@@ -158,7 +158,7 @@ def _download(tracks: Sequence[Track], context: Context) -> Download:
         case "sabr":
             return SabrTracks(tracks, context)
         case "hls":
-            return HlsTrack(tracks[0], context)
+            return HlsProgramme(tracks[0], context)
         case _:
             return RangedTrack(tracks[0], context)
 

@@ -33,6 +33,8 @@ class HlsTrack(Sequence):
 
     def __init__(self, track: Track, context: Context) -> None:
         super().__init__([track], context)
+        self.apart = False
+        """Whether the programme's sound is to be had by a track of its own."""
         self.parallel = context.workers
         self.window = context.workers * _AHEAD
         self._links = Links(track, context.router, context.refresh, context.executor)
@@ -144,7 +146,12 @@ class HlsTrack(Sequence):
             self._masters += 1
             if self._masters > _MASTERS:
                 raise SourceInvalid("The media's playlists lead from one to the next without end.")
-            self._playlist = self.context.router.request(found.choose(self.tracks[0].height))
+            track = self.tracks[0]
+            chosen = found.choose(track.height)
+            sound_only = track.kind == "audio" or track.audio_only
+            self.apart = self.apart or bool(chosen.sound and not sound_only)
+            url = chosen.sound if chosen.sound and sound_only else chosen.url
+            self._playlist = self.context.router.request(url)
             return
         file = self.files[self.tracks[0].key]
         identity = Identity(etag=f'"hls-{found.digest}"')

@@ -31,16 +31,26 @@ class Playlist:
     digest: str
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Variant:
+    """One way to see a programme. ``height`` 0 is unknown; ``sound`` is the playlist of sound that comes apart."""
+
+    height: int
+    bits_per_second: int
+    url: str
+    sound: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Master:
     """Variants of one programme."""
 
-    variants: tuple[tuple[int, int, str], ...]  # height (0 unknown), bits per second, URL
+    variants: tuple[Variant, ...]
 
-    def choose(self, height: int | None) -> str:
-        """The URL of the highest variant up to ``height``, else of the lowest; of equals the one with more bits."""
-        fitting = [variant for variant in self.variants if height is None or variant[0] <= height]
-        return max(fitting)[2] if fitting else min(self.variants)[2]
+    def choose(self, height: int | None) -> Variant:
+        """The highest variant up to ``height``, else the lowest; of equals the one with more bits."""
+        fitting = [variant for variant in self.variants if height is None or variant.height <= height]
+        return max(fitting) if fitting else min(self.variants)
 
 
 def read(text: str, url: str) -> Playlist | Master:
@@ -64,10 +74,11 @@ def read(text: str, url: str) -> Playlist | Master:
 
 def _master(found: m3u8.M3U8, url: str) -> Master:
     variants = [
-        (
+        Variant(
             (item.stream_info.resolution or (0, 0))[1],
             item.stream_info.bandwidth or 0,
             urljoin(url, item.uri),
+            _sound(found, item.stream_info.audio, url),
         )
         for item in found.playlists
         if item.uri
@@ -75,6 +86,15 @@ def _master(found: m3u8.M3U8, url: str) -> Master:
     if not variants:
         raise SourceInvalid("The media's playlist names no variants.")
     return Master(tuple(variants))
+
+
+def _sound(found: m3u8.M3U8, group: str | None, url: str) -> str:
+    """The playlist of a variant's sound (RFC 8216, 4.3.4.2.1), or empty where the variant itself carries it."""
+    sounds = [item for item in found.media if item.type == "AUDIO" and item.group_id == group] if group else []
+    if not sounds or any(not item.uri for item in sounds):
+        return ""
+    best = max(sounds, key=lambda item: (item.default == "YES", item.autoselect == "YES"))
+    return urljoin(url, str(best.uri))
 
 
 class _SectionKeys:

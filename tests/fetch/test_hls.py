@@ -13,9 +13,9 @@ from downloader.errors import SourceGone, SourceInvalid
 from downloader.fetch.playlist import Master, read
 from downloader.handoff import Track
 from tests.fetch.conftest import Bench
-from tests.media import make_muxed
+from tests.media import make_audio, make_muxed, make_video
 from tests.origin import Call, Origin, media_bytes
-from tests.standin.framing import fragments
+from tests.standin.framing import fmp4_playlist, fragments
 
 TS = [b"".join(b"\x47" + media_bytes(187, 100 * n + packet, b"") for packet in range(50 + n)) for n in range(30)]
 HEAD = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:5\n"
@@ -152,6 +152,70 @@ def test_master_by_height(origin: Origin, bench: Bench, height: int | None, expe
     assert bench.bytes_of(fetched, "muxed") == b"".join((TS[:2], TS[2:4])[expected])
 
 
+def split_master(origin: Origin, picture: Path, sound: Path) -> str:
+    """A programme whose sound comes apart, in two languages."""
+    for name, path in (("v", picture), ("a", sound)):
+        origin.add(f"/{name}.mp4", path)
+        serve(origin, f"/{name}.m3u8", fmp4_playlist(path, f"{name}.mp4", 4))
+    serve(origin, "/other.m3u8", HEAD + END)
+    return serve(
+        origin,
+        "/m.m3u8",
+        '#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="Other",URI="other.m3u8"\n'
+        '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="English",DEFAULT=YES,URI="a.m3u8"\n'
+        '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="s",NAME="English",URI="none.m3u8"\n'
+        '#EXT-X-STREAM-INF:BANDWIDTH=9,RESOLUTION=320x180,AUDIO="a",SUBTITLES="s"\nv.m3u8\n',
+    )
+
+
+def test_sound_that_comes_apart_is_fetched_as_well(origin: Origin, bench: Bench) -> None:
+    picture = make_video(bench.path / "v.mp4", 4, (320, 180))
+    sound = make_audio(bench.path / "a.mp4", 4)
+    url = split_master(origin, picture, sound)
+    fetched = bench.fetch(hls(url))
+    assert [(track.track.key, track.track.kind) for track in fetched.tracks] == [
+        ("muxed", "muxed"),
+        ("muxed-sound", "audio"),
+    ]
+    assert bench.bytes_of(fetched, "muxed") == picture.read_bytes()
+    assert bench.bytes_of(fetched, "muxed-sound") == sound.read_bytes()
+    assert bench.progress[-1][0] == fetched.bytes_moved
+    bench.epoch, before = 2, origin.count()
+    assert bench.fetch(hls(url)).bytes_moved == 0
+    assert origin.count() - before <= 4  # playlists alone
+
+
+def test_sound_alone_is_taken_from_where_it_comes_apart(origin: Origin, bench: Bench) -> None:
+    picture, sound = make_video(bench.path / "v.mp4", 4, (320, 180)), make_audio(bench.path / "a.mp4", 4)
+    fetched = bench.fetch(hls(split_master(origin, picture, sound), audio_only=True))
+    assert bench.bytes_of(fetched, "muxed") == sound.read_bytes()
+    assert origin.count("/v.mp4") == 0
+
+
+def test_a_link_that_expires_brings_the_sound_back_too(origin: Origin, bench: Bench) -> None:
+    picture, sound = make_video(bench.path / "v.mp4", 4, (320, 180)), make_audio(bench.path / "a.mp4", 4)
+    url = split_master(origin, picture, sound)
+    origin.resource("/a.mp4").script = lambda call: call.status(403) if call.number < 3 else call.serve()
+    asked: list[Track] = []
+
+    def refresh(track: Track) -> Track:
+        asked.append(track)
+        return hls(url)
+
+    fetched = bench.fetch(hls(url), refresh=refresh)
+    assert bench.bytes_of(fetched, "muxed-sound") == sound.read_bytes()
+    assert [track.key for track in asked] == ["muxed"]
+
+
+def test_no_sound_no_programme(origin: Origin, bench: Bench) -> None:
+    picture, sound = make_video(bench.path / "v.mp4", 4, (320, 180)), make_audio(bench.path / "a.mp4", 4)
+    url = split_master(origin, picture, sound)
+    origin.resource("/a.mp4").script = lambda call: call.status(404)
+    with pytest.raises(SourceGone):
+        bench.fetch(hls(url))
+    assert bench.left() == []
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -204,4 +268,4 @@ def test_master_choice_prefers_bits_among_equals() -> None:
         "http://h/m",
     )
     assert isinstance(master, Master)
-    assert master.choose(720) == "http://h/9.m3u8"
+    assert master.choose(720).url == "http://h/9.m3u8"

@@ -85,6 +85,13 @@ def master_playlist(variants: list[tuple[int, int, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def split_playlist(picture: str, sound: str) -> str:
+    """A master playlist of one variant whose sound comes apart."""
+    lines = ["#EXTM3U", f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="sound",NAME="English",DEFAULT=YES,URI="{sound}"']
+    lines += ['#EXT-X-STREAM-INF:BANDWIDTH=900000,RESOLUTION=640x360,AUDIO="sound"', picture]
+    return "\n".join(lines) + "\n"
+
+
 def _playlist(lines: list[str], longest: float) -> str:
     head = ["#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{round(longest) + 1}", "#EXT-X-PLAYLIST-TYPE:VOD"]
     return "\n".join([*head, *lines, "#EXT-X-ENDLIST"]) + "\n"

@@ -49,6 +49,7 @@ class Offers:
             "hls": lambda base: self._playlist(base, "fmp4"),
             "hls-ts": lambda base: self._playlist(base, "ts"),
             "hls-master": lambda base: self._playlist(base, "master"),
+            "hls-split": lambda base: self._playlist(base, "split"),
             "lengthless": self._lengthless,
             "refused": self._refused,
             "picture": self._picture,

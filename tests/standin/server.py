@@ -284,6 +284,12 @@ class StandIn:
         if name == "master.m3u8":
             variants = [(720, 2_000_000, f"{self.base}/hls/fmp4.m3u8"), (360, 500_000, f"{self.base}/hls/ts.m3u8")]
             text = framing.master_playlist(variants)
+        elif name == "split.m3u8":
+            text = framing.split_playlist(f"{self.base}/hls/picture.m3u8", f"{self.base}/hls/sound.m3u8")
+        elif name in ("picture.m3u8", "sound.m3u8"):
+            file = "short.mp4" if name.startswith("picture") else "short.m4a"
+            path = await asyncio.to_thread(media_file, self.folder, file)
+            text = framing.fmp4_playlist(path, f"{self.base}/media/{file}", DURATIONS["short"])
         elif name in ("fmp4.m3u8", "ts.m3u8"):
             file = "playlist.ts" if name.startswith("ts") else "playlist.mp4"
             path = await asyncio.to_thread(media_file, self.folder, file)

@@ -41,6 +41,8 @@ def service(tmp_path_factory, standin):
         ("hls", {}, ".mp4", ["h264", "aac"], 10),
         ("hls-ts", {}, ".mp4", ["h264", "aac"], 10),
         ("hls-master", {"height": 720}, ".mp4", ["h264", "aac"], 10),
+        ("hls-split", {}, ".mp4", ["h264", "aac"], 5),
+        ("hls-split", {"mode": "audio"}, ".m4a", ["aac"], 5),
         ("lengthless", {}, ".mp4", ["h264", "aac"], 5),
         ("refused", {}, ".mp4", ["h264", "aac"], 5),
         ("silent", {}, ".mp4", ["h264"], 5),
