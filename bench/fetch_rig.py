@@ -115,12 +115,14 @@ def ours(url: str, folder: Path, *, workers: int = 8, epoch: int = 1, keep: bool
     return Run(found["seconds"], found["cpu"], found["moved"], found["rss"], found["idle"])
 
 
-def peer(command: list[str], folder: Path) -> Run:
-    """A command that downloads into the folder ``{out}``."""
+def peer(command: list[str], folder: Path, *, forced: bool = False) -> Run:
+    """A command that downloads into the folder ``{out}``; ``forced``: to the disk as well, as ours always does."""
     out = folder / "peer"
     out.mkdir()
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run([part.replace("{out}", str(out)) for part in command], check=True, capture_output=True)
+    if forced:
+        subprocess.run(["sync", "--data", *map(str, out.iterdir())], check=True)
     seconds, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     shutil.rmtree(out)
     return Run(seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
@@ -150,13 +152,13 @@ def median(runs: list[Run]) -> float:
 
 def table(results: dict[str, list[Run]], size: int) -> None:
     """Print medians, spread, rate and CPU per GiB."""
-    print(f"{'':<12} {'median':>9} {'min':>9} {'max':>9} {'MB/s':>7} {'CPU s/GiB':>10}")
+    print(f"{'':<20} {'median':>9} {'min':>9} {'max':>9} {'MB/s':>7} {'CPU s/GiB':>10}")
     for name, runs in results.items():
         times = [run.seconds for run in runs]
         cpu = statistics.median(run.cpu for run in runs) * (1 << 30) / size
         middle = statistics.median(times)
         print(
-            f"{name:<12} {middle:>7.2f} s {min(times):>7.2f} s {max(times):>7.2f} s {size / middle / 1e6:>7.0f} {cpu:>10.2f}"
+            f"{name:<20} {middle:>7.2f} s {min(times):>7.2f} s {max(times):>7.2f} s {size / middle / 1e6:>7.0f} {cpu:>10.2f}"
         )
 
 
