@@ -70,6 +70,8 @@ class Engine:
             for group in _grouped(tracks):
                 _open(group, context, downloads, warnings)
             self._drive(downloads, wire, task)
+        except TimedOut as error:
+            raise TimedOut(_with_reason(error.message, downloads)) from error
         except OSError as error:
             raise disk_error(error) from error
         finally:
@@ -175,6 +177,13 @@ def _grouped(tracks: Sequence[Track]) -> list[list[Track]]:
         if track.transport == "sabr":
             together[track.url] = groups[-1]
     return groups
+
+
+def _with_reason(message: str, downloads: Sequence[Download]) -> str:
+    """Why the time did not suffice, where anything went wrong at all."""
+    troubles = (download.trouble for download in downloads if not download.finished)
+    reason = next((trouble.message for trouble in troubles if trouble is not None), "")
+    return f"{message} {reason}".rstrip()
 
 
 def _raise_failure(downloads: Sequence[Download]) -> None:

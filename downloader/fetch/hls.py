@@ -127,6 +127,7 @@ class HlsTrack(Sequence):
                     answer(document)
                     self._tries = 0
                 else:
+                    self.trouble = error
                     self._again(error)
             except DownloadError as final:
                 self.give_up(final)

@@ -17,6 +17,7 @@ class HlsProgramme:
     def __init__(self, track: Track, context: Context) -> None:
         self.optional = track.optional
         self.error: DownloadError | None = None
+        self.trouble: DownloadError | None = None
         self.finished = False
         self._context = context
         self._parts = [HlsTrack(track, context)]
@@ -49,6 +50,7 @@ class HlsProgramme:
         if self._parts[0].apart and len(self._parts) == 1:
             self._parts.append(self._sound(self._parts[0].tracks[0]))
         self.error = next((part.error for part in self._parts if part.error is not None), None)
+        self.trouble = next((part.trouble for part in self._parts if part.trouble is not None), None)
         self.finished = all(part.finished for part in self._parts)
 
     def _sound(self, track: Track) -> HlsTrack:

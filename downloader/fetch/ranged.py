@@ -39,6 +39,7 @@ class RangedTrack:
     def __init__(self, track: Track, context: Context) -> None:
         self.optional = track.optional
         self.error: DownloadError | None = None
+        self.trouble: DownloadError | None = None
         self.finished = False
         self.moved = 0
         self._context = context
@@ -214,7 +215,7 @@ class RangedTrack:
     def _broken(self, chunk: Chunk, error: DownloadError | None, now: float) -> None:
         """Something of the chunk is missing."""
         takeover.inherit(chunk)
-        error = error or DownloadFailed(f"The download from {chunk.request.host} ended too early.")
+        self.trouble = error = error or DownloadFailed(f"The download from {chunk.request.host} ended too early.")
         late = chunk.link != self._state.links.number
         match error:
             case UpstreamChanged():

@@ -85,6 +85,7 @@ class Sequence:
         self.context = context
         self.optional = all(track.optional for track in self.tracks)
         self.error: DownloadError | None = None
+        self.trouble: DownloadError | None = None
         self.finished = False
         self.count = 0
         self.files = {
@@ -137,6 +138,7 @@ class Sequence:
     def ended(self, piece: Piece, error: DownloadError | None) -> None:
         """A request is over; called by the piece, outside of callbacks."""
         self._retire(piece)
+        self.trouble = error or self.trouble
         try:
             error = error or self._complete(piece.number)
             if error is None:

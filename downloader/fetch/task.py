@@ -68,6 +68,8 @@ class Download(Protocol):
     error: DownloadError | None
     """Why it was given up; nothing is called any more then but ``close``."""
     finished: bool
+    trouble: DownloadError | None
+    """What went wrong last, although it goes on."""
 
     @property
     def done(self) -> int:

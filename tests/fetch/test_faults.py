@@ -1,5 +1,7 @@
 """Hosts that misbehave: the right bytes, or one code and nothing left on disk."""
 
+import struct
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -294,6 +296,41 @@ def test_optional_tracks_may_fail(origin: Origin, bench: Bench) -> None:
     assert [found.track.key for found in fetched.tracks] == ["video"]
     assert len(fetched.warnings) == 1
     assert len(bench.left()) == 2
+
+
+@pytest.mark.parametrize("transport", ["hls", "sabr"])
+def test_the_limit_holds_while_pieces_are_written(origin: Origin, bench: Bench, transport: str) -> None:
+    """No length is declared anywhere: only what is written can say that it is too much."""
+    sent = threading.Event()
+
+    def script(call: Call) -> None:
+        kind = "application/vnd.typetype.sabr-download" if transport == "sabr" else "video/mp2t"
+        call.head(200, f"Content-Type: {kind}", "Transfer-Encoding: chunked")
+        if transport == "sabr":
+            head = struct.pack(">BIIQ", 1, 137, 0, 8) + bytes(8) + struct.pack(">BIIQ", 2, 137, 1, 200 << 20)
+            call.raw(b"%x\r\nTTSABR1\n%s\r\n" % (len(head) + 8, head))
+        for _ in range(1000):
+            call.raw(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
+            call.wait(0.001)
+        sent.set()
+
+    bench.options = {"media_max_bytes": 3_000_000, "typetype_api_base": origin.url("")}
+    playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:4,\n/sabr/download/x\n#EXT-X-ENDLIST\n"
+    url = origin.add("/sabr/download/x", script=script)
+    url = origin.add("/a.m3u8", playlist) if transport == "hls" else url
+    with pytest.raises(MediaTooLarge):
+        bench.fetch(video(url, transport=transport, itag=137))
+    assert not sent.is_set()
+    assert bench.left() == []
+
+
+def test_a_picture_has_a_small_limit_without_a_length_too(origin: Origin, bench: Bench) -> None:
+    bench.limits = replace(QUICK, image_bytes=300_000)
+    cover = video(origin.add("/c.jpg", DATA, script=faults.without_length), key="cover", kind="image", optional=True)
+    fetched = bench.fetch(cover)
+    assert fetched.tracks == ()
+    assert "larger than this service takes" in fetched.warnings[0]
+    assert bench.left() == []
 
 
 def test_small_things_have_small_limits(origin: Origin, bench: Bench) -> None:
