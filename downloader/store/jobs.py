@@ -1,6 +1,7 @@
 """What clients do: post, look, cancel, delete. Each method is one round trip."""
 
 import secrets
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -16,6 +17,11 @@ _SQL = named("jobs.sql")
 
 # 128 random bits: an id is all it takes to read a job, so it must not be guessed.
 _ID_BYTES = 16
+
+
+# Web processes that post at the same time without seeing each other's jobs: WEB_WORKERS is at most this.
+_POSTERS = 64
+_COUNT_SECONDS = 1.0
 
 
 class QueueFull(DownloadError):
@@ -61,11 +67,35 @@ class Posted:
     ready: tuple[Entry, ...] = ()
 
 
+class _Room:
+    """How many jobs may be made before the unfinished ones are counted again: counting thousands takes milliseconds.
+
+    A process takes no more than its share of the room that it saw, so all of them together stay within the limit.
+    """
+
+    def __init__(self) -> None:
+        self._limit = self._left = 0
+        self._until = 0.0
+
+    def take(self, limit: int) -> bool:
+        """Whether one more may be made uncounted."""
+        if limit != self._limit or self._left <= 0 or time.monotonic() > self._until:
+            return False
+        self._left -= 1
+        return True
+
+    def counted(self, limit: int, unfinished: int) -> None:
+        """Note what was counted just now."""
+        self._limit, self._left = limit, (limit - unfinished) // _POSTERS
+        self._until = time.monotonic() + _COUNT_SECONDS
+
+
 class Jobs:
     """Jobs as clients see them, over ``db``."""
 
     def __init__(self, db: Database) -> None:
         self.db = db
+        self._room = _Room()
 
     def post(self, new: NewJob, *, limit: int) -> Posted:
         """The unfinished or standing job equal to ``new``, or a new one unless ``limit`` are unfinished.
@@ -80,12 +110,14 @@ class Jobs:
             "options": rows.as_json(new.options),
             "authorization": new.authorization,
             "request_id": rows.as_text(new.request_id),
-            "limit": limit,
+            "limit": None if self._room.take(limit) else limit,
             "steps": rows.as_json([{"name": n, "stage": s.stage, "needs": s.needs} for n, s in route.items()]),
         }
         # Empty-handed means full, or that an equal post committed after our snapshot: then the next look finds it.
         for _ in range(3):
             for row in self.db.rows(_SQL["post"], values):
+                if values["limit"] is not None:
+                    self._room.counted(limit, row["unfinished"])
                 ready = tuple(Entry(s.stage, row["id"], n) for n, s in route.items() if not s.needs)
                 created = row["created"]
                 return Posted(row["id"], row["status"] == Status.DONE, created, ready if created else ())

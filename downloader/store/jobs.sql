@@ -2,17 +2,24 @@
 
 -- name: post prepared
 -- The standing job with this key, or a new one with its steps; no row when the queue is full or another post just won.
+-- Where there is no limit, nothing is counted.
 WITH standing AS (
-    SELECT id, status FROM downloader_jobs
-     WHERE cache_key = %(cache_key)s
-       AND (status IN ('queued', 'running')
-            OR status = 'done' AND artifact <> '' AND (artifact_expires_at IS NULL OR artifact_expires_at > now()))
+    -- In two halves, each of which has its index.
+    SELECT id, status
+      FROM (SELECT id, status, queued_at FROM downloader_jobs
+             WHERE cache_key = %(cache_key)s AND status IN ('queued', 'running')
+            UNION ALL
+            SELECT id, status, queued_at FROM downloader_jobs
+             WHERE cache_key = %(cache_key)s AND status = 'done' AND artifact <> ''
+               AND (artifact_expires_at IS NULL OR artifact_expires_at > now())) AS halves
      ORDER BY status = 'done', queued_at DESC LIMIT 1
+), unfinished AS (
+    SELECT count(*) AS n FROM downloader_jobs WHERE status IN ('queued', 'running') AND %(limit)s::int IS NOT NULL
 ), made AS (
     INSERT INTO downloader_jobs (id, cache_key, url, status, options, queued_at, sealed_authorization, request_id)
     SELECT %(id)s, %(cache_key)s, %(url)s, 'queued', %(options)s, now(), %(authorization)s, %(request_id)s
      WHERE NOT EXISTS (SELECT FROM standing)
-       AND (SELECT count(*) FROM downloader_jobs WHERE status IN ('queued', 'running')) < %(limit)s
+       AND (%(limit)s::int IS NULL OR (SELECT n FROM unfinished) < %(limit)s::int)
     ON CONFLICT (cache_key) WHERE status IN ('queued', 'running') DO NOTHING
     RETURNING id, status
 ), steps AS (
@@ -21,9 +28,9 @@ WITH standing AS (
            CASE WHEN s.needs = '[]' THEN 'ready' ELSE 'waiting' END, now()
       FROM made, jsonb_to_recordset(%(steps)s) AS s (name text, stage text, needs jsonb)
 )
-SELECT id, status, false AS created FROM standing
+SELECT id, status, false AS created, (SELECT n FROM unfinished) AS unfinished FROM standing
 UNION ALL
-SELECT id, status, true FROM made
+SELECT id, status, true, (SELECT n FROM unfinished) FROM made
 
 -- name: job prepared
 SELECT * FROM downloader_jobs WHERE id = %(id)s

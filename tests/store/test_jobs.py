@@ -9,7 +9,7 @@ from downloader.errors import StoreUnavailable
 from downloader.job import Entry
 from downloader.route import ROUTE
 from downloader.states import Stage, Status
-from downloader.store import NotCancellable, QueueFull, StillRunning, Store
+from downloader.store import NotCancellable, QueueFull, StillRunning, Store, jobs
 from tests.stages.driving import done_job
 from tests.store.conftest import new
 
@@ -66,6 +66,24 @@ def test_the_queue_has_a_limit(store):
     with pytest.raises(QueueFull):
         store.post(new("one-more"), limit=3)
     assert not store.post(new("k1"), limit=3).created, "an equal job is found all the same"
+
+
+def test_a_long_queue_is_not_counted_for_each_post_and_keeps_its_limit(store, monkeypatch):
+    monkeypatch.setattr(jobs, "_POSTERS", 4)
+    monkeypatch.setattr(jobs, "_COUNT_SECONDS", 60.0)
+    counted, rows = [], store.db.rows
+
+    def watched(sql, values=None):
+        counted.append((values or {}).get("limit"))
+        return rows(sql, values)
+
+    monkeypatch.setattr(store.db, "rows", watched)
+    for number in range(20):
+        assert store.post(new(f"k{number}"), limit=20).created
+    assert None in counted
+    assert counted.count(20) < 15
+    with pytest.raises(QueueFull):
+        store.post(new("one more"), limit=20)
 
 
 def test_cancel_ends_the_job_and_wipes_the_authorization(store):
