@@ -23,8 +23,8 @@ _CONNECT: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
     "application_name": "downloader",
-    # Our prepared statements find their rows by key: one plan fits all values. Without sequential scans: a plan that was
-    # made while a table was small is kept when it is large.
+    # Our prepared statements find their rows by key: one plan fits all values. A plan that was made while a table was
+    # small is kept when it is large, so it had better use the index at once.
     "options": "-c statement_timeout=30000 -c timezone=UTC -c plan_cache_mode=force_generic_plan -c enable_seqscan=off",
 }
 _WAIT_FOR_CONNECTION = 10.0
