@@ -30,6 +30,7 @@ from stages.source import Source
 # Beside the slots: beats, the main thread, and one to spare.
 _CONNECTIONS_BESIDE = 3
 _HAND_BACK_SECONDS = 1.5
+_SIGNAL_SECONDS = 0.5
 
 log = structlog.get_logger()
 
@@ -49,7 +50,7 @@ def run(worker: Worker, settings: Settings, boundary: Callable[[str, Claim | Non
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: parts.stop.set())
     if worker.lifeline is not None:
-        threading.Thread(target=_watch, args=(worker.lifeline,), daemon=True).start()
+        threading.Thread(target=_watch, args=(worker.lifeline, parts.stop), daemon=True).start()
     log.info("started", worker=worker.identity, slots=worker.slots)
     _succeed(worker, parts)
     if worker.stage == JANITOR:
@@ -100,7 +101,10 @@ def _run_slots(worker: Worker, parts: Parts) -> None:
     ]
     for slot in slots:
         slot.start()
-    parts.stop.wait()
+    # Not without a limit: a signal that the kernel gives to another thread does not wake this one, and only this one
+    # runs its handler.
+    while not parts.stop.wait(_SIGNAL_SECONDS):
+        pass
     _drain(slots, beats, parts)
     over.set()
     stage.close()
@@ -153,7 +157,7 @@ def _leave(worker: Worker, parts: Parts) -> None:
         log.info("left_without_a_word", error=error.message)
 
 
-def _watch(lifeline: int) -> None:
+def _watch(lifeline: int, stop: threading.Event) -> None:
     """Block until the supervisor's end of the pipe closes, then end like at a SIGTERM."""
     os.read(lifeline, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
+    stop.set()

@@ -1,0 +1,60 @@
+"""A stage process hears that it is to end, whichever way and whichever of its threads is told."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import ended, until
+
+SYS_TGKILL = {"x86_64": 234, "aarch64": 131}
+
+
+@pytest.fixture
+def start(database_url, redis_url, redis_prefix, tmp_path):
+    started = []
+
+    def run(*arguments, **kwargs):
+        environment = {
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "REDIS_QUEUE_KEY": redis_prefix,
+            "DATA_DIR": str(tmp_path),
+        }
+        argv = [sys.executable, "-m", "stages", "resolve", "--worker", "--slots", "1", *arguments]
+        process = subprocess.Popen(argv, env=environment, cwd=Path(__file__).parents[2], **kwargs)
+        started.append(process)
+        until(lambda: len(threads(process.pid)) >= 4)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def threads(pid):
+    """The ids of a process's threads, the main one first."""
+    return sorted(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir())
+
+
+def test_a_signal_that_the_kernel_gives_to_another_thread_is_heard(start):
+    process = start()
+    number = SYS_TGKILL[os.uname().machine]
+    assert ctypes.CDLL(None).syscall(number, process.pid, threads(process.pid)[-1], signal.SIGTERM) == 0
+    assert ended(process.pid, 10)
+    assert process.wait() == 0
+
+
+def test_the_end_of_the_lifeline_is_heard(start):
+    reading, writing = os.pipe()
+    process = start("--lifeline-fd", str(reading), pass_fds=(reading,))
+    os.close(reading)
+    os.close(writing)
+    assert ended(process.pid, 10)
+    assert process.wait() == 0
