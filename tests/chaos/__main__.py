@@ -39,15 +39,20 @@ def main(arguments: argparse.Namespace) -> int:
     jobs, seconds = arguments.jobs or jobs, arguments.seconds or seconds
     print(f"seed {arguments.seed}: {jobs} jobs over {seconds:.0f} s, {plan}", flush=True)
     with tempfile.TemporaryDirectory(prefix="chaos-") as name:
-        report = play(Path(name), arguments, Load(jobs, pace=seconds / jobs), seconds, plan)
-        print(report.text())
-        if arguments.report:
-            Path(arguments.report).write_text(report.markdown() + "\n")
-        if report.findings.problems:
-            kept = Path(tempfile.gettempdir()) / f"chaos-log-{arguments.seed}"
-            shutil.copy(Path(name) / "service.log", kept)
-            print(f"{len(report.findings.problems)} problems; again: {report.command}; the service's log: {kept}")
-    return 1 if report.findings.problems else 0
+        well = False
+        try:
+            report = play(Path(name), arguments, Load(jobs, pace=seconds / jobs), seconds, plan)
+            well = not report.findings.problems
+        finally:
+            if not well:
+                kept = Path(tempfile.gettempdir()) / f"chaos-log-{arguments.seed}"
+                shutil.copy(Path(name) / "service.log", kept)
+                again = f"python -m tests.chaos {' '.join(sys.argv[1:])}"
+                print(f"seed {arguments.seed} failed: {again} --seed {arguments.seed}; the service's log: {kept}")
+    print(report.text())
+    if arguments.report:
+        Path(arguments.report).write_text(report.markdown() + "\n")
+    return 0 if well else 1
 
 
 def play(folder: Path, arguments: argparse.Namespace, load: Load, seconds: float, plan: dict[str, int]) -> Report:
