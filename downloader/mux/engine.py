@@ -1,7 +1,8 @@
 """The engine: warm contained children, one for each order at a time, watched and killed from outside.
 
-This side never loads FFmpeg. A child that dies, hangs or outlives its time is killed with all it started, and the
-order ends with EngineCrashed; the next order gets a new child.
+An order has a process of its own, forked before it comes, when it is large or when there is time; small ones that come
+without a pause share one, a few at a time. This side never loads FFmpeg. A child that dies, hangs or outlives its time
+is killed with all it started, and the order ends with EngineCrashed; the next order gets a new child.
 """
 
 import contextlib
@@ -34,6 +35,8 @@ _END_SECONDS = 1.0
 _RECEIVE = 1 << 16
 _SLOWEST = 32 << 20  # bytes per second at which a file may be moved to make room for its index, without a word
 _LONGEST = 1 << 22  # bytes of one message
+_SMALL = 4 << 20  # bytes of tracks up to which an order may share its process with others
+_QUIET_SECONDS = 0.25  # after which there is time for a process of its own
 _decode = msgspec.json.Decoder(Message).decode
 
 log = structlog.get_logger(__name__)
@@ -76,7 +79,14 @@ class Engine:
         child = self._get()
         whole = False
         try:
-            child.ready(check)
+            walls = child.ready(check)
+            if not child.announced:
+                child.announced = True
+                log.info("mux.ready", **walls)
+            order = msgspec.structs.replace(order, alone=child.quiet() or _size(order) > _SMALL)
+            if order.alone and child.used:
+                child.refresh()
+                child.ready(check)
             outcome = self._watch(child, order, check, progress)
             whole = True
         finally:
@@ -101,7 +111,7 @@ class Engine:
         self, child: "_Child", order: Order, check: Callable[[], None], progress: Callable[[int, int], None]
     ) -> Finished | Failed:
         child.send(order)
-        patience = self._stall + sum(track.size for track in order.tracks) / _SLOWEST
+        patience = self._stall + _size(order) / _SLOWEST
         started = heard = time.monotonic()
         begun = False
         while True:
@@ -156,6 +166,9 @@ class _Child:
         self._buffer = b""
         self._walls: dict[str, str] | None = None
         self._working = False  # the last order has not been cleared away yet
+        self._rested = 0.0  # when the last order was given
+        self.used = False  # its fork has done an order
+        self.announced = False  # its walls are in the log
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-c", _BOOT, str(theirs.fileno()), json.dumps(sys.path), str(root or "")],
@@ -175,7 +188,6 @@ class _Child:
             for message in self.receive(_TURN_SECONDS):
                 if isinstance(message, Ready):
                     self._walls = message.walls
-                    log.info("mux.ready", **self._walls)
                 elif isinstance(message, Broken):
                     log.error("mux.broken", trace=message.trace)
             check()
@@ -185,9 +197,22 @@ class _Child:
 
     def send(self, order: Order) -> None:
         """Give it an order; raises EngineCrashed when it is gone."""
+        self._rested = time.monotonic()
+        self.used = True
+        self._send(msgspec.json.encode(order) + b"\n")
+
+    def quiet(self) -> bool:
+        """Whether it had no order for a while."""
+        return time.monotonic() - self._rested > _QUIET_SECONDS
+
+    def refresh(self) -> None:
+        """Have its fork replaced by one that has done nothing; raises EngineCrashed when it is gone."""
+        self._send(b"\n")
+
+    def _send(self, line: bytes) -> None:
         self._working = True
         try:
-            self._channel.sendall(msgspec.json.encode(order) + b"\n")
+            self._channel.sendall(line)
         except OSError:
             raise EngineCrashed("The muxer died.") from None
 
@@ -210,8 +235,10 @@ class _Child:
             raise EngineCrashed("The muxer talks nonsense.") from None
         if len(self._buffer) > _LONGEST:
             raise EngineCrashed("The muxer talks without end.")
-        if any(isinstance(message, (Idle, Exited)) for message in messages):
-            self._working = False
+        for message in messages:
+            if isinstance(message, (Idle, Exited)):
+                self._working = False
+                self.used = isinstance(message, Idle)
         return messages
 
     def alive(self) -> bool:
@@ -229,6 +256,10 @@ class _Child:
             while self._channel.recv(_RECEIVE):
                 pass  # the end comes when the fork's end of the socket is closed as well
         self._channel.close()
+
+
+def _size(order: Order) -> int:
+    return sum(track.size for track in order.tracks)
 
 
 def _how(status: int) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same numbers on every architecture
 _VERSION_FLAG = 1
 _PATH_BENEATH = 1
-_WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
+_WRITE_FILE, _READ_FILE = 1 << 1, 1 << 2
 _REMOVE_FILE, _MAKE_REGULAR = 1 << 5, 1 << 8
 _FIRST_VERSION_RIGHTS = (1 << 13) - 1
 _REFER, _TRUNCATE, _IOCTL = 1 << 13, 1 << 14, 1 << 15  # since versions 2, 3 and 5
-_ALLOWED = _WRITE_FILE | _READ_FILE | _READ_DIR | _REMOVE_FILE | _MAKE_REGULAR | _TRUNCATE
+_ALLOWED = _WRITE_FILE | _READ_FILE | _REMOVE_FILE | _MAKE_REGULAR | _TRUNCATE  # no look at what folders hold
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -36,7 +36,10 @@ def offered() -> str:
 
 
 def restrict(folder: Path) -> bool:
-    """Take every other path from this thread and all it starts; False where the kernel lacks Landlock."""
+    """Take every other path from this thread and all it starts, and every listing of what is below ``folder``.
+
+    False where the kernel lacks Landlock.
+    """
     version = _version()
     if version < 1:
         return False

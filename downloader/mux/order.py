@@ -10,7 +10,7 @@ class Order(msgspec.Struct, frozen=True):
 
     ``work`` is the job's folder, absolute: the only one that the job may touch. Every file it makes is named
     ``stem`` plus a suffix. ``output_limit`` in bytes a file, ``cpu_limit`` in seconds. ``durable`` says that the
-    files will be forced to the disk afterwards.
+    files will be forced to the disk afterwards. ``alone``, which the engine sets, says that its process does no other.
     """
 
     work: str
@@ -20,6 +20,7 @@ class Order(msgspec.Struct, frozen=True):
     output_limit: int
     cpu_limit: int
     durable: bool = False
+    alone: bool = False
 
 
 class Made(msgspec.Struct, frozen=True):

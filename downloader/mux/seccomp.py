@@ -1,4 +1,4 @@
-"""A seccomp filter (seccomp(2)): takes what a muxer never needs, such as network, programs and other processes.
+"""A seccomp filter (seccomp(2)): takes what a muxer never needs, such as network, programs, processes and watches.
 
 A deny list, for the architectures below: denied calls fail with EPERM, a call of a foreign architecture (the 32-bit
 door on x86-64 among them) kills. What stays open is what files, memory and threads need.
@@ -30,6 +30,7 @@ _SHARED = {
     "move_mount": 429,
     "fsopen": 430,
     "pidfd_getfd": 438,
+    "process_madvise": 440,
 }
 _X86_64 = {
     "socket": 41,
@@ -42,13 +43,22 @@ _X86_64 = {
     "execve": 59,
     "kill": 62,
     "ptrace": 101,
+    "pivot_root": 155,
+    "chroot": 161,
     "mount": 165,
+    "umount2": 166,
     "swapon": 167,
     "tkill": 200,
+    "add_key": 248,
+    "request_key": 249,
     "keyctl": 250,
+    "inotify_add_watch": 254,
     "unshare": 272,
     "accept4": 288,
     "perf_event_open": 298,
+    "fanotify_mark": 301,
+    "name_to_handle_at": 303,
+    "open_by_handle_at": 304,
     "setns": 308,
     "process_vm_readv": 310,
     "process_vm_writev": 311,
@@ -57,7 +67,11 @@ _X86_64 = {
     "userfaultfd": 323,
 }
 _AARCH64 = {
+    "inotify_add_watch": 27,
+    "umount2": 39,
     "mount": 40,
+    "pivot_root": 41,
+    "chroot": 51,
     "unshare": 97,
     "ptrace": 117,
     "kill": 129,
@@ -69,11 +83,16 @@ _AARCH64 = {
     "accept": 202,
     "connect": 203,
     "sendmsg": 211,
+    "add_key": 217,
+    "request_key": 218,
     "keyctl": 219,
     "execve": 221,
     "swapon": 224,
     "perf_event_open": 241,
     "accept4": 242,
+    "fanotify_mark": 263,
+    "name_to_handle_at": 264,
+    "open_by_handle_at": 265,
     "setns": 268,
     "process_vm_readv": 270,
     "process_vm_writev": 271,

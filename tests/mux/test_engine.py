@@ -60,6 +60,50 @@ def test_a_hang_is_killed_and_the_next_order_is_done(short: Engine, order: Order
     assert isinstance(short.run(order, nothing, nothing), Finished)
 
 
+def forks_of(engine: Engine, orders: list[Order]) -> list[int]:
+    """The pid of the fork that does each of the orders."""
+    found = []
+    for order in orders:
+        found.append(fork_of(child_of(engine)))
+        assert isinstance(engine.run(order, nothing, nothing), Finished)
+    return found
+
+
+def test_orders_that_have_the_time_or_are_large_are_alone_in_their_process(
+    engine: Engine, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("downloader.mux.engine._QUIET_SECONDS", 0.0)
+    assert len(set(forks_of(engine, [order] * 3))) == 3
+
+    monkeypatch.setattr("downloader.mux.engine._QUIET_SECONDS", 60.0)
+    monkeypatch.setattr("downloader.mux.engine._SMALL", 1)
+    assert len(set(forks_of(engine, [order] * 3))) == 3
+
+
+def test_only_a_few_small_orders_in_a_row_share_a_process(
+    engine: Engine, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("downloader.mux.engine._QUIET_SECONDS", 60.0)
+    large = msgspec.structs.replace(order, tracks=tuple(msgspec.structs.replace(t, size=1 << 30) for t in order.tracks))
+
+    found = forks_of(engine, [large] + [order] * 10)
+
+    assert [found.count(pid) for pid in dict.fromkeys(found)] == [1, 8, 2]
+
+
+def test_a_large_order_after_small_ones_gets_a_fresh_process(
+    engine: Engine, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("downloader.mux.engine._QUIET_SECONDS", 60.0)
+    large = msgspec.structs.replace(order, tracks=tuple(msgspec.structs.replace(t, size=1 << 30) for t in order.tracks))
+    (first,) = forks_of(engine, [order])
+    assert fork_of(child_of(engine)) == first  # it waits for another
+
+    assert isinstance(engine.run(large, nothing, nothing), Finished)
+
+    assert fork_of(child_of(engine)) != first
+
+
 @pytest.fixture
 def long_order(tmp_path: Path, order: Order) -> Order:
     """Takes long enough to report progress."""
@@ -108,9 +152,9 @@ def test_the_wall_time_ends_an_order(order: Order) -> None:
 def test_a_cancelled_order_ends_within_a_second(
     context: Callable[..., StepContext], stage: MuxStage, order: Order, tmp_path: Path
 ) -> None:
-    begun = time.monotonic()
     fork = stopped_fork(stage._engine)
     (tmp_path / "mux-1.mp4").write_bytes(b"half a file")
+    begun = time.monotonic()
 
     def cancel() -> None:
         raise Cancelled("The job was cancelled.")
