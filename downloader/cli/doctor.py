@@ -13,7 +13,8 @@ from downloader.cli import setting, show
 from downloader.cli.client import Refused, Service, Unreachable
 from downloader.cli.get import SERVER
 from downloader.config import Settings
-from downloader.errors import DownloadError, StoreUnavailable
+from downloader.errors import DownloadError, EngineCrashed, StoreUnavailable
+from downloader.mux.engine import Engine
 from downloader.store import Store, pending
 
 PATIENCE_SECONDS = 5.0
@@ -66,6 +67,7 @@ def examine(settings: Settings, server: str) -> Iterator[Finding]:
         "storage": lambda: _storage(settings),
         "disk": lambda: _disk(settings),
         "typetype-server": lambda: _typetype(settings),
+        "muxer": _muxer,
         "queues": lambda: _queues(settings),
         "service": lambda: _service(server),
     }
@@ -156,6 +158,20 @@ def _typetype(settings: Settings) -> str:
     finally:
         pool.clear()
     return f"{settings.typetype_api_base} answers ({status})"
+
+
+def _muxer() -> str:
+    """Which walls stand around the muxer here; one that the machine does not offer is named, and no fault."""
+    engine = Engine()
+    try:
+        walls = engine.walls()
+    except EngineCrashed as error:
+        raise Ill(
+            error.message, "See the log of `downloader stage mux`; `pip check` finds a broken installation."
+        ) from error
+    finally:
+        engine.close()
+    return "; ".join(f"{wall} {state}" for wall, state in walls.items())
 
 
 def _queues(settings: Settings) -> str:

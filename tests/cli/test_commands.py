@@ -124,6 +124,8 @@ def test_doctor_finds_everything_well(env):
     assert "WRONG" not in done.stdout
     assert "Postgres 18, up to date" in done.stdout
     assert "queues\tok\tresolve: " in done.stdout
+    (muxer,) = [line for line in done.stdout.splitlines() if line.startswith("muxer\tok\t")]
+    assert all(wall in muxer for wall in ("namespace ", "privileges ", "seccomp ", "landlock "))
 
 
 def test_migrate_finds_nothing_to_do(env):
