@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from downloader.errors import DownloadError, MediaTooLarge, SourceInvalid, Verdict
-from downloader.fetch.failures import RangeRefused, disk_error
+from downloader.fetch.failures import HostBusy, RangeRefused, disk_error
 from downloader.fetch.http import Head
 from downloader.fetch.limits import Patience
 from downloader.fetch.pieces import Misplaced, PieceFile, Sink
@@ -139,6 +139,8 @@ class Sequence:
         """A request is over; called by the piece, outside of callbacks."""
         self._retire(piece)
         self.trouble = error or self.trouble
+        if isinstance(error, HostBusy):
+            self.context.budget.blame(piece.request.host, time.monotonic())
         try:
             error = error or self._complete(piece.number)
             if error is None:
@@ -152,11 +154,13 @@ class Sequence:
     def failed(self, number: int, error: DownloadError, now: float) -> None:
         """Try piece ``number`` again after a pause, or raise ``error`` when that is of no use."""
         final = error.verdict is Verdict.FAIL and not isinstance(error, RangeRefused)
-        failures = self._failures[number] = self._failures.get(number, 0) + 1
+        # A host that serves other pieces at the same time complains about their number, not about this one.
+        bearable = isinstance(error, HostBusy) and bool(self._active)
+        failures = self._failures[number] = self._failures.get(number, 0) + (not bearable)
         limits = self.context.limits
         if final or failures >= (limits.faults if isinstance(error, RangeRefused) else limits.attempts):
             raise error
-        pause = self.context.backoff(failures)
+        pause = self.context.backoff(max(1, failures))
         if error.retry_after is not None:
             pause = max(pause, min(error.retry_after, limits.retry_after_cap))
         self._not_before[number] = now + pause

@@ -1,5 +1,7 @@
 """Playlists: whole segments, byte ranges, keys, masters, and what is refused."""
 
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -249,6 +251,30 @@ def test_resumes_by_segment(origin: Origin, bench: Bench) -> None:
     assert len(origin.requests) - before == 1 + 1  # the playlist and what was missing of it
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_host_that_bears_two_connections_only(origin: Origin, bench: Bench, status: int) -> None:
+    """Each of thirty segments is refused often, and still none of them counts as lost."""
+    url = serve(origin, "/hls/a.m3u8", HEAD + add_segments(origin, TS) + END)
+    live, refused, lock = [0], [0], threading.Lock()
+
+    def script(call: Call) -> None:
+        with lock:
+            live[0] += 1
+            busy = live[0] > 2
+            refused[0] += busy
+        call.wait(0.01)
+        call.status(status) if busy else call.serve()
+        with lock:
+            live[0] -= 1
+
+    for number in range(len(TS)):
+        origin.resource(f"/hls/{number}.ts").script = script
+    bench.limits = replace(bench.limits, attempts=2)
+    fetched = bench.fetch(hls(url))
+    assert bench.bytes_of(fetched, "muxed") == b"".join(TS)
+    assert refused[0] > 0
+
+
 def test_an_expired_link_is_resolved_again(origin: Origin, bench: Bench) -> None:
     url = serve(origin, "/hls/a.m3u8", HEAD + add_segments(origin, TS) + END)
     fresh = serve(origin, "/new/a.m3u8", HEAD + add_segments(origin, TS, "/new") + END)
@@ -259,6 +285,7 @@ def test_an_expired_link_is_resolved_again(origin: Origin, bench: Bench) -> None
     origin.resource("/hls/9.ts").script = script
     fetched = bench.fetch(hls(url), refresh=lambda _track: hls(fresh))
     assert bench.bytes_of(fetched, "muxed") == b"".join(TS)
+    assert fetched.bytes_moved < len(b"".join(TS)) * 1.5  # what was there stays there
 
 
 def test_master_choice_prefers_bits_among_equals() -> None:
