@@ -76,6 +76,8 @@ def _perform(order: Order, advance: Callable[[float, float], None]) -> Finished:
     warnings = [*along.warnings, *done.warnings]
     if sidecars and media.subtitles == "embed":
         warnings.append(f"{done.container.name} holds no subtitles; they lie beside the file.")
+    if media.chapters and done.container.chapters is None:
+        warnings.append(f"{done.container.name} holds no chapters.")
     kind = formats.content_type(done.container, picture=done.picture)
     return Finished(
         main=Made(path.name, path.stat().st_size, done.container.name, kind),

@@ -17,7 +17,16 @@ from downloader.states import Stage, Status
 from stages.contract import StepContext, StepResult
 from stages.mux import MuxStage
 
-FORMATS = {".mp4": "mp4", ".m4a": "mp4", ".webm": "webm", ".ts": "mpegts", ".ogg": "ogg", ".mp3": "mp3", ".flv": "flv"}
+FORMATS = {
+    ".mp4": "mp4",
+    ".m4a": "mp4",
+    ".webm": "webm",
+    ".mkv": "webm",
+    ".ts": "mpegts",
+    ".ogg": "ogg",
+    ".mp3": "mp3",
+    ".flv": "flv",
+}
 
 
 def fetched(path: Path, kind: str, **fields: Any) -> FetchedTrack:

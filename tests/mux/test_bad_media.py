@@ -1,6 +1,7 @@
 """Media that is broken or hostile: the right file, or one clear error and nothing left behind."""
 
 import functools
+import hashlib
 import os
 import shutil
 import struct
@@ -10,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ from downloader.mux.engine import Engine
 from downloader.mux.order import Finished, Order
 from downloader.mux.work import translated
 from tests.media import make_audio, make_image, make_muxed, make_video
-from tests.mux.broken import box, patched, retimed
+from tests.mux.broken import aliased, box, patched, retimed
 from tests.mux.conftest import fetched
 from tests.mux.packets import digests, opened, samples
 
@@ -80,6 +82,20 @@ def test_a_path_out_of_the_folder_is_not_opened(mux: Callable[..., Muxed], tmp_p
     outside = FetchedTrack(track.track, f"../{elsewhere.name}/muxed.ts", track.size, "mpegts")
 
     refused(mux, tmp_path, outside)
+
+
+def test_references_to_another_file_are_not_followed(
+    mux: Callable[..., Muxed], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("sources")
+    whole = make_video(folder / "whole.mp4", 2, (64, 64), fragmented=False)
+    shutil.copy(whole, tmp_path / "other.mp4")
+    video = aliased(whole, tmp_path / "video.mp4", "other.mp4")
+    with av.open(str(video), "r", format="mov", options={"enable_drefs": "1"}) as trusting:
+        stolen = [bytes(packet) for packet in trusting.demux(video=0) if packet.size]
+    assert [hashlib.sha256(data).hexdigest() for data in stolen] == digests(whole, "video")
+
+    assert refused(mux, tmp_path, fetched(video, "video")) == "A track holds no media at all."
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 100])

@@ -200,6 +200,31 @@ def test_tags_chapters_and_cover(mux: Callable[..., Muxed], tmp_path: Path, cont
     assert bool(covers or attachments) == (container != "webm")
 
 
+def test_wav_holds_what_it_can_and_the_rest_is_named(mux: Callable[..., Muxed], tmp_path: Path) -> None:
+    media = Media(
+        operation="transcode",
+        audio_codec="pcm_s16le",
+        container="wav",
+        title=TITLE,
+        artist=ARTIST,
+        date="2024-05-06",
+        source_url="https://media.test/watch?v=1",
+        chapters=(Chapter(title="First", start=0), Chapter(title="Second", start=2.5)),
+    )
+
+    made = mux(media, fetched(make_audio(tmp_path / "a.m4a", 6), "audio"))
+
+    with opened(tmp_path / made.main.path) as output:
+        found = dict(output.metadata)
+    assert found == {
+        "title": TITLE,
+        "artist": ARTIST,
+        "date": "2024-05-06",
+        "comment": "https://media.test/watch?v=1",
+    }
+    assert made.warnings == ("wav holds no chapters.",)
+
+
 def test_tags_hold_no_control_characters_and_have_bounds() -> None:
     found = tags(
         Media(operation="copy", container="mp4", title="a\x00b\x1b[31m\r\nc\ud800" + "x" * 9999, artist="\x07")

@@ -7,6 +7,7 @@ import pytest
 
 from downloader.handoff import Media, Muxed
 from tests.media import make_audio, make_muxed, make_video
+from tests.mux.broken import box, retimed
 from tests.mux.conftest import fetched
 from tests.mux.packets import digests, opened, samples
 
@@ -42,6 +43,34 @@ def test_every_packet_of_webm_is_copied(mux: Callable[..., Muxed], tmp_path: Pat
     assert digests(output, "audio") == digests(audio, "audio")
 
 
+@pytest.mark.parametrize(
+    ("source", "codec", "tag"),
+    [
+        ("v.mp4", "h264", "avc1"),
+        ("v.ts", "h264", "avc1"),
+        ("v.mp4", "hevc", "hvc1"),
+        ("v.mkv", "hevc", "hvc1"),
+        ("v.ts", "hevc", "hvc1"),
+        ("v.mp4", "av1", "av01"),
+        ("v.webm", "av1", "av01"),
+        ("v.webm", "vp9", "vp09"),
+    ],
+)
+def test_the_sample_entry_is_the_one_that_players_know(
+    mux: Callable[..., Muxed], tmp_path: Path, *, source: str, codec: str, tag: str
+) -> None:
+    video = make_video(tmp_path / source, 2, SMALL, codec=codec)
+
+    made = mux(Media(operation="copy", container="mp4"), fetched(video, "video"))
+
+    output = tmp_path / made.main.path
+    assert made.main.name.endswith(".mp4")
+    entry = box(output.read_bytes(), b"stsd")[0] + 16
+    assert output.read_bytes()[entry + 4 : entry + 8] == tag.encode()
+    with opened(output) as found:
+        assert len(list(found.decode(video=0))) == 20
+
+
 def test_times_are_kept_with_b_frames(mux: Callable[..., Muxed], tmp_path: Path) -> None:
     video = make_video(tmp_path / "video.mp4", 4, SMALL, codec="h264-bframes")
     audio = make_audio(tmp_path / "audio.m4a", 4)
@@ -51,6 +80,41 @@ def test_times_are_kept_with_b_frames(mux: Callable[..., Muxed], tmp_path: Path)
     output = tmp_path / made.main.path
     assert [s.pts for s in samples(output, "video")] == pytest.approx([s.pts for s in samples(video, "video")])
     assert [s.pts for s in samples(output, "audio")] == pytest.approx([s.pts for s in samples(audio, "audio")])
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "webm"])
+@pytest.mark.parametrize(("picture", "sound"), [(5.0, 5.0), (5.0, 5.2), (5.4, 5.0), (0.0, 0.25)])
+def test_tracks_that_begin_late_are_aligned(
+    mux: Callable[..., Muxed], tmp_path: Path, *, container: str, picture: float, sound: float
+) -> None:
+    video, audio = make_video(tmp_path / "v.webm", 4, SMALL), make_audio(tmp_path / "a.webm", 4)
+    tracks = [
+        fetched(retimed(video, tmp_path / "video.webm", "matroska", lambda _: round(picture * 1000)), "video"),
+        fetched(retimed(audio, tmp_path / "audio.webm", "matroska", lambda _: round(sound * 1000)), "audio"),
+    ]
+
+    made = mux(Media(operation="copy", container=container), *tracks)
+
+    found = {kind: samples(tmp_path / made.main.path, kind)[0].pts for kind in ("video", "audio")}
+    begin = min(picture, sound)
+    priming = samples(audio, "audio")[0].pts  # below zero: hidden, not heard
+    assert found["video"] == pytest.approx(picture - begin, abs=0.02)
+    assert found["audio"] == pytest.approx(sound - begin, abs=0.02 + abs(priming))
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "webm"])
+def test_picture_and_sound_do_not_drift_apart(mux: Callable[..., Muxed], tmp_path: Path, container: str) -> None:
+    suffixes = (".webm", ".webm") if container == "webm" else (".mp4", ".m4a")
+    video = make_video(tmp_path / f"video{suffixes[0]}", 120, (64, 64), fps=30)
+    audio = make_audio(tmp_path / f"audio{suffixes[1]}", 120)
+
+    made = mux(Media(operation="copy", container=container), fetched(video, "video"), fetched(audio, "audio"))
+
+    output = tmp_path / made.main.path
+    apart = [samples(path, kind)[-1].pts for path, kind in ((video, "video"), (audio, "audio"))]
+    now = [samples(output, kind)[-1].pts for kind in ("video", "audio")]
+    assert now[0] - now[1] == pytest.approx(apart[0] - apart[1], abs=0.02)  # a frame of sound is 20 ms and more
+    assert now == pytest.approx(apart, abs=0.02)
 
 
 def test_a_transport_stream_becomes_mp4(mux: Callable[..., Muxed], tmp_path: Path) -> None:
