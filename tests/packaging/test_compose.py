@@ -38,6 +38,7 @@ def environment(service: str, given: dict[str, str]) -> dict[str, str]:
     return {name: substitute(str(value), given) for name, value in SERVICES[service]["environment"].items()}
 
 
+NODE = "n" * 64
 OURS = sorted(name for name, service in SERVICES.items() if "typetype-downloader" in service["image"])
 
 
@@ -77,19 +78,17 @@ def test_everything_that_is_mentioned_exists():
 
 
 class Garage(BaseHTTPRequestHandler):
-    """The admin interface of a Garage that remembers its layout, keys and buckets."""
-
-    state: dict
+    """The admin interface of a Garage (its version 2) that remembers its layout, keys and buckets."""
 
     def do_GET(self):
         split = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(split.query).items()}
         state = self.server.state
         answers = {
-            "/v1/status": lambda: {"node": "n" * 64},
-            "/v1/layout": lambda: {"version": state["version"], "roles": state["roles"]},
-            "/v1/key": lambda: state["keys"].get(query["id"]),
-            "/v1/bucket": lambda: state["buckets"].get(query["globalAlias"]),
+            "/v2/GetClusterStatus": lambda: {"layoutVersion": state["version"], "nodes": [{"id": NODE, "isUp": True}]},
+            "/v2/GetClusterLayout": lambda: {"version": state["version"], "roles": state["roles"]},
+            "/v2/GetKeyInfo": lambda: state["keys"].get(query["id"]),
+            "/v2/GetBucketInfo": lambda: state["buckets"].get(query["globalAlias"]),
         }
         self.answer(answers[split.path]())
 
@@ -97,18 +96,22 @@ class Garage(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         state = self.server.state
         state["posts"].append(self.path)
-        if self.path == "/v1/layout":
-            state["staged"] = body
-        elif self.path == "/v1/layout/apply":
-            assert body["version"] == state["version"] + 1
+        if self.path == "/v2/UpdateClusterLayout":
+            (role,) = body["roles"]
+            assert set(role) == {"id", "zone", "capacity", "tags"}
+            state["staged"] = body["roles"]
+        elif self.path == "/v2/ApplyClusterLayout":
+            assert body == {"version": state["version"] + 1}
             state.update(version=body["version"], roles=state["staged"])
-        elif self.path == "/v1/key/import":
+        elif self.path == "/v2/ImportKey":
+            assert set(body) == {"accessKeyId", "secretAccessKey", "name"}
             state["keys"][body["accessKeyId"]] = body
-        elif self.path == "/v1/bucket":
+        elif self.path == "/v2/CreateBucket":
             state["buckets"][body["globalAlias"]] = {"id": "b1"}
             self.answer({"id": "b1"})
             return
-        elif self.path == "/v1/bucket/allow":
+        elif self.path == "/v2/AllowBucketKey":
+            assert body["permissions"] == {"read": True, "write": True, "owner": True}
             state["allowed"] = (body["bucketId"], body["accessKeyId"])
         self.answer({})
 
@@ -141,7 +144,10 @@ def test_the_bootstrap_makes_layout_key_and_bucket_once(monkeypatch):
         server.shutdown()
         thread.join()
         server.server_close()
-    assert first == ["/v1/layout", "/v1/layout/apply", "/v1/key/import", "/v1/bucket", "/v1/bucket/allow"]
-    assert server.state["posts"][len(first) :] == ["/v1/bucket/allow"]
+    assert first == [
+        f"/v2/{name}"
+        for name in ("UpdateClusterLayout", "ApplyClusterLayout", "ImportKey", "CreateBucket", "AllowBucketKey")
+    ]
+    assert server.state["posts"][len(first) :] == ["/v2/AllowBucketKey"]
     assert server.state["allowed"] == ("b1", GIVEN["S3_ACCESS_KEY"])
-    assert server.state["roles"][0]["id"] == "n" * 64
+    assert server.state["roles"][0]["id"] == NODE
