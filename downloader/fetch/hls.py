@@ -39,6 +39,7 @@ class HlsTrack(Sequence):
         self.window = context.workers * _AHEAD
         self._links = Links(track, context.router, context.refresh, context.executor)
         self._segments: tuple[playlist.Segment, ...] = ()
+        self._places: tuple[int, ...] = ()
         self._keys: dict[str, bytes] = {}
         self._document: Document | None = None
         self._begin()
@@ -54,6 +55,10 @@ class HlsTrack(Sequence):
             request = self.context.router.request(missing)
             return self._read(request, self.context.limits.key_bytes, partial(self._key_read, missing))
         return super().next(now)
+
+    def place(self, number: int) -> int | None:
+        """See Sequence."""
+        return self._places[number] if number < len(self._places) else None
 
     def request_piece(self, number: int, sinks: dict[str, Sink]) -> Piece:
         """See Sequence."""
@@ -97,7 +102,7 @@ class HlsTrack(Sequence):
     def _begin(self) -> None:
         self.abort()
         self._playlist: Request = self._links.request
-        self._segments, self.count = (), 0
+        self._segments, self.count, self._places = (), 0, ()
         self._keys.clear()
         self._masters = self._tries = 0
         self._paused_until = 0.0
@@ -160,7 +165,7 @@ class HlsTrack(Sequence):
             if file.file.done.total:
                 self.renew()
             file.file.pin(identity)
-        self._segments, self.count = found.segments, len(found.segments)
+        self._segments, self.count, self._places = found.segments, len(found.segments), found.places
 
     def _key_read(self, url: str, document: Document) -> None:
         if len(document.data) != _BLOCK:

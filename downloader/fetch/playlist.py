@@ -30,6 +30,16 @@ class Playlist:
     segments: tuple[Segment, ...]
     digest: str
 
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Where each of the first pieces begins in the file, as far as all before it say how long they are."""
+        found = [0]
+        for segment in self.segments:
+            if segment.span is None or segment.key_url is not None:
+                break
+            found.append(found[-1] + segment.span[1] - segment.span[0])
+        return tuple(found)
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Variant:

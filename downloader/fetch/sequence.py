@@ -124,12 +124,17 @@ class Sequence:
         number = self._wanted(now)
         if number is None:
             return None
-        piece = self.request_piece(number, {key: file.open(number) for key, file in self.files.items()})
+        place = self.place(number)
+        piece = self.request_piece(number, {key: file.open(number, place) for key, file in self.files.items()})
         if not self.context.budget.acquire(piece.request.host, self.context.user, now):
             self._drop(number)
             return None
         self._active[number] = piece
         return piece
+
+    def place(self, _number: int) -> int | None:
+        """Where that piece begins in the file, or None when nobody knows before it comes."""
+        return None
 
     def request_piece(self, number: int, sinks: dict[str, Sink]) -> Piece:
         """The request for piece ``number``; its bytes go to ``sinks`` by track key."""
