@@ -90,6 +90,28 @@ def test_without_any_validator(origin: Origin, bench: Bench, name: str) -> None:
     assert bench.bytes_of(bench.fetch(video(url))) == DATA
 
 
+@pytest.mark.parametrize("etag", ['"one"', None])
+def test_one_plain_connection_goes_on_where_it_broke(origin: Origin, bench: Bench, etag: str | None) -> None:
+    """The host ignores ranges until it has broken off the whole: then it can do them."""
+    broken: list[str] = []
+
+    def script(call: Call) -> None:
+        if broken:
+            call.serve()
+        elif call.span is not None:
+            faults.whole_to_ranges(call)
+        else:
+            broken.append(call.seen.target)
+            call.head(200, *call.fields(length=SIZE))
+            call.body(DATA[: SIZE // 2])
+            call.close()
+
+    fetched = bench.fetch(video(origin.add("/v.mp4", DATA, etag=etag, script=script), SIZE))
+    assert bench.bytes_of(fetched) == DATA
+    assert broken
+    assert origin.requests[-1].headers["range"] == f"bytes={SIZE // 2}-{SIZE - 1}"
+
+
 FINAL: dict[str, tuple[str, type[DownloadError]]] = {
     "401": ("401", SourceForbidden),
     "403": ("403", SourceForbidden),

@@ -185,6 +185,16 @@ def test_the_server_may_not_redirect_into_the_house(origin: Origin, bench: Bench
         assert inside.connections == 0
 
 
+def test_a_redirect_takes_no_authorization_along(origin: Origin, bench: Bench) -> None:
+    with Origin() as media:
+        media.add("/v.mp4", DATA)
+        bench.options = {"typetype_api_base": origin.url("")}
+        origin.add("/proxy", script=lambda call: call.status(302, f"Location: {media.url('/v.mp4')}"))
+        assert bench.bytes_of(bench.fetch(video(origin.url("/proxy?url=x")), authorization="Bearer me")) == DATA
+        assert {seen.headers.get("authorization") for seen in origin.requests} == {"Bearer me"}
+        assert {seen.headers.get("authorization") for seen in media.requests} == {None}
+
+
 def test_our_own_services_by_address(bench: Bench) -> None:
     bench.options = {"media_allow_networks": ()}
     with socket.create_server(("127.0.0.1", 0)) as service:

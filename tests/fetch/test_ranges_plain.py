@@ -31,6 +31,26 @@ def test_query_mode(origin: Origin, bench: Bench, declared: int | None) -> None:
     assert sum("range" in seen.query for seen in origin.requests) >= 3
 
 
+@pytest.mark.parametrize("transport", ["ranges", "hls"])
+def test_progress_counts_what_is_on_disk(origin: Origin, bench: Bench, transport: str) -> None:
+    data = b"\x47" + media_bytes(SIZE - 1, 1, b"")
+    url = origin.add("/v.ts", data, etag='"one"', rate=4_000_000, content_type="video/mp2t")
+    lines = "".join(f"#EXTINF:4,\n#EXT-X-BYTERANGE:{SIZE // 10}@{SIZE // 10 * part}\n{url}\n" for part in range(10))
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n{lines}#EXT-X-ENDLIST\n"
+    url = origin.add("/a.m3u8", playlist.encode()) if transport == "hls" else url
+    seen: list[tuple[int, int]] = []
+
+    def progress(done: int, _total: int) -> None:
+        blocks = sum(path.stat().st_blocks for path in bench.work.rglob("*") if path.suffix in (".media", ".piece"))
+        seen.append((done, blocks * 512))
+
+    fetched = bench.fetch(video(url, transport=transport), progress=progress)
+    assert all(done <= on_disk for done, on_disk in seen)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert len({done for done, _ in seen}) > 3
+    assert seen[-1][0] == fetched.tracks[0].size
+
+
 def test_many_tracks_at_once(origin: Origin, bench: Bench) -> None:
     bodies = {key: media_bytes(400_000 + index, index) for index, key in enumerate(("video", "audio", "other"))}
     tracks = [video(origin.add(f"/{key}", body, etag=f'"{key}"'), key=key) for key, body in bodies.items()]
