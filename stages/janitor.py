@@ -23,6 +23,8 @@ from stages.identity import Worker
 TICK_SECONDS = 1.0
 # A step is committed a moment before its entry is added: only after this long is the entry missing.
 GRACE_SECONDS = 1.5
+# A tick that comes so much later than the one before says that something was away; one that is only slow does not.
+_GAP_TICKS = 3
 _STALE_EVERY = 5
 _SWEEP_EVERY = 5
 _DEEP_SWEEP_EVERY = 600
@@ -67,7 +69,7 @@ class Janitor:
         """Running steps whose lease ran out are ready again, or poisoned."""
         now = self._clock.monotonic()
         self._store.ping()
-        if now - self._last_tick > self._settings.lease_seconds / 2:
+        if now - self._last_tick > max(self._settings.lease_seconds / 2, _GAP_TICKS * TICK_SECONDS):
             # Postgres was away, or we were: the living need a moment to renew their leases.
             self._no_reaping_before = now + self._settings.lease_seconds
         self._last_tick = now

@@ -1,5 +1,6 @@
 """What was lost moves again, what has ended leaves nothing behind."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -84,6 +85,16 @@ def test_after_an_outage_the_living_get_time_to_renew(house, janitor):
     for _ in range(4):
         house.clock.offset += 5
         janitor.run_once()
+    assert house.step(job_id)["state"] == "ready"
+
+
+def test_ticks_that_are_slow_beside_a_short_lease_are_no_outage(house, janitor):
+    janitor._settings = replace(house.settings, lease_seconds=1.0)
+    job_id = house.post()
+    claim(house.store, job_id)
+    age(house, 60)
+    house.clock.offset += 1.5
+    janitor.run_once()
     assert house.step(job_id)["state"] == "ready"
 
 
