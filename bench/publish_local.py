@@ -1,4 +1,4 @@
-"""Publishing to local storage on one volume, by size: what is spent in fsync, and all the rest.
+"""Publishing to local storage on one volume, by size: what is spent in fsync, and all the rest (medians).
 
 ``python -m bench.publish_local [FOLDER]``: the folder's disk is what is measured (default: the temporary one).
 """
@@ -16,8 +16,8 @@ from downloader.artifacts import Publication, open_store
 from downloader.config import Settings
 
 GOAL_MS = 5.0
-ROUNDS = 9
-SIZES = (1 << 20, 64 << 20, 512 << 20)
+ROUNDS = 7
+SIZES = (1 << 20, 64 << 20, 1 << 30)
 
 
 def write(path: Path, size: int) -> None:

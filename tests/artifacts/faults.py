@@ -3,7 +3,7 @@
 import http.client
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,7 +25,8 @@ def operation(method: str, path: str) -> str:
 class Fault:
     """Breaks ``operation`` ``times`` times by answering ``status`` and ``code``, or by ``act``.
 
-    ``lose``: the server does the work, its reply is lost. ``hang``: nothing is answered until the proxy ends.
+    ``lose``: the server does the work, its reply is lost. ``hang``: nothing is answered until the proxy ends. ``kept``:
+    the server is said to have done its work, and never hears of it.
     """
 
     operation: str
@@ -34,6 +35,7 @@ class Fault:
     code: str = ""
     lose: bool = False
     hang: bool = False
+    kept: bool = False
     conditional_only: bool = False
     reached: Event = field(default_factory=Event)
     reached_at: float = 0.0
@@ -86,6 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault.lose:
             self._forward(body)
             self.close_connection = True
+        elif fault.kept:
+            done = b"<?xml version='1.0'?><CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>"
+            self._answer(200, [("ETag", '"x"')], done if self.command == "POST" else b"")
         else:
             error = f"<?xml version='1.0'?><Error><Code>{fault.code}</Code><Message>no</Message></Error>".encode()
             self._answer(fault.status, [("Content-Type", "application/xml")], error)
@@ -119,17 +124,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def proxied(upstream: str, *faults: Fault, tls: ssl.SSLContext | None = None) -> Iterator[FaultProxy]:
-    """A proxy before ``upstream`` with ``faults``; with ``tls`` clients must speak that."""
-    proxy = FaultProxy(upstream)
-    if tls is not None:
-        # The handshake is left to each connection's own thread.
-        proxy.socket = tls.wrap_socket(proxy.socket, server_side=True, do_handshake_on_connect=False)
-    proxy.faults.extend(faults)
+def serving(proxy: FaultProxy) -> Iterator[None]:
+    """``proxy`` answers while the block runs."""
     thread = Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield proxy
+        yield
     finally:
         proxy.ended.set()
         proxy.shutdown()
@@ -137,4 +137,13 @@ def proxied(upstream: str, *faults: Fault, tls: ssl.SSLContext | None = None) ->
         thread.join()
 
 
-Start = Callable[..., FaultProxy]
+@contextmanager
+def proxied(upstream: str, *faults: Fault, tls: ssl.SSLContext | None = None) -> Iterator[FaultProxy]:
+    """A proxy before ``upstream`` with ``faults``; with ``tls`` clients must speak that."""
+    proxy = FaultProxy(upstream)
+    if tls is not None:
+        # The handshake is left to each connection's own thread.
+        proxy.socket = tls.wrap_socket(proxy.socket, server_side=True, do_handshake_on_connect=False)
+    proxy.faults.extend(faults)
+    with serving(proxy):
+        yield proxy

@@ -107,6 +107,62 @@ def test_without_hard_links_it_copies_and_renames(
     assert left(local_settings) == [JOB, f"{JOB}/1-Title.mp4", f"{JOB}/Title.mp4"]
 
 
+def test_nothing_is_named_before_it_is_on_the_disk(
+    local: LocalStore, local_settings: Settings, make_source: MakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file's bytes, then its name, then the folder that holds the name."""
+    source = make_source(b"bytes")
+    seen: list[tuple[str, str]] = []
+    fsync, link = os.fsync, os.link
+
+    def watched_fsync(descriptor: int) -> None:
+        seen.append(("fsync", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+        fsync(descriptor)
+
+    def watched_link(source: Path, target: Path) -> None:
+        seen.append(("link", str(target)))
+        link(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "link", watched_link)
+    put(local, source)
+    folder = local_settings.artifacts_dir / JOB
+    assert seen == [
+        ("fsync", str(source)),
+        ("fsync", str(local_settings.artifacts_dir)),
+        ("link", str(folder / "Title.mp4")),
+        ("fsync", str(folder)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ENOSPC, InsufficientStorage), (errno.EDQUOT, InsufficientStorage), (errno.EIO, StorageFailed)],
+)
+def test_a_rename_that_fails_leaves_nothing(  # noqa: PLR0917 - pytest passes them by name
+    elsewhere: LocalStore,
+    local_settings: Settings,
+    make_source: MakeSource,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    kind: type[Exception],
+) -> None:
+    """Where there are no hard links the last step is a rename."""
+
+    def fail(with_number: int) -> Callable[..., None]:
+        def call(*_arguments: object) -> None:
+            raise OSError(with_number, os.strerror(with_number))
+
+        return call
+
+    source = make_source(bytes(5000))
+    monkeypatch.setattr(os, "link", fail(errno.EPERM))
+    monkeypatch.setattr(os, "rename", fail(number))
+    with pytest.raises(kind):
+        put(elsewhere, source)
+    assert left(local_settings) == []
+
+
 @pytest.mark.parametrize("call", ["fsync", "sendfile", "link"])
 @pytest.mark.parametrize(
     ("number", "kind"),

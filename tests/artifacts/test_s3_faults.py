@@ -1,5 +1,6 @@
 """What S3 servers do wrong: each fault ends in a whole artifact or one clear error, with nothing left behind."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -158,6 +159,41 @@ def test_what_does_not_pass_is_one_clear_error(
     assert not any(secret in message for secret in ("127.0.0.1", "testing", "Signature=", "uploadId", "http"))
     assert s3.head(expected(BIG)) is None
     assert unfinished(s3) == 0
+
+
+@pytest.mark.parametrize(("operation", "size"), [("put", SMALL), ("complete", BIG)])
+def test_what_the_server_says_it_kept_is_looked_at(
+    broken: Callable[..., tuple[ArtifactStore, FaultProxy]], make_source: MakeSource, operation: str, size: int
+) -> None:
+    """A server, or a proxy before it, that answers 200 and stores nothing."""
+    store, proxy = broken(Fault(operation, 1000, 200, kept=True))
+    with pytest.raises(StorageFailed, match="did not keep"):
+        put(store, make_source(os.urandom(size)))
+    assert proxy.seen[-2:] == [operation, "head"]
+
+
+def test_the_object_says_what_it_is(s3: ArtifactStore, s3_settings: Settings, make_source: MakeSource) -> None:
+    """Also to those who come to it without our presigned URL."""
+    client = s3_client.connect(s3_settings, f"http://{s3_settings.s3_endpoint}")
+    for size in (SMALL, BIG):
+        source = make_source(os.urandom(size))
+        artifact = s3.put(source, publication("Tïtle.mp4"), progress=lambda _done, _total: None, check=lambda: None)
+        found = client.head_object(Bucket=s3_settings.s3_bucket, Key=artifact.locator)
+        assert found["ContentType"] == "video/mp4"
+        assert found["ContentDisposition"] == "attachment; filename=\"Title.mp4\"; filename*=UTF-8''T%C3%AFtle.mp4"
+        assert found["Metadata"] == {"sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
+        s3.delete(artifact)
+    client.close()
+
+
+def test_progress_is_told_part_by_part(s3: ArtifactStore, make_source: MakeSource) -> None:
+    seen: list[int] = []
+    size = 40 << 20
+    s3.put(make_source(bytes(size)), publication(), progress=lambda done, _total: seen.append(done), check=lambda: None)
+    step = part_size(size, publication().epoch)
+    assert seen == sorted(seen)
+    assert set(seen) <= {*range(0, size, step), size}
+    assert len(set(seen)) > 2
 
 
 def test_wrong_credentials_are_refused(s3_settings: Settings, make_source: MakeSource) -> None:

@@ -7,6 +7,9 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 
+from downloader.artifacts import open_store
+from downloader.config import load
+from tests.artifacts import job_killing
 from tests.chaos.clients import packets
 from tests.chaos.faults import descendants, worker_id
 from tests.service import Service
@@ -79,6 +82,31 @@ def test_a_deleted_job_leaves_nothing_in_the_store(service, standin):
     assert service.request("DELETE", f"/jobs/{job_id}").status == 204
     with urllib3.PoolManager() as pool:
         assert pool.request("GET", location).status == 404
+
+
+def test_an_object_removed_behind_our_back_is_noticed_and_downloaded_anew(service, standin):
+    url = standin.source("short", removed=1)
+    job_id = service.post(url)
+    service.ended(job_id)
+    assert service.post(url) == job_id
+    store = open_store(load(service.environment))
+    store.delete_job(job_id)
+    store.close()
+    answer = service.request("GET", f"/jobs/{job_id}/artifact", redirect=False)
+    assert (answer.status, answer.json()["errorCode"]) == (404, "artifact_missing")
+    assert "artifactUrl" not in service.job(job_id)
+    again = service.post(url)
+    assert again != job_id
+    assert service.ended(again)["status"] == "done"
+    assert fetched(service, again).status == 200
+
+
+def test_kills_inside_uploads_leave_whole_files_and_no_parts(tmp_path):
+    """A few; ``python -m tests.artifacts.job_killing`` runs two hundred."""
+    with running(tmp_path / "swift") as server:
+        report = job_killing.run(tmp_path, server, kills=5, seconds=240)
+    assert report.kills.total() == 5
+    assert report.ends["done"]
 
 
 def publishing(service, job_id):

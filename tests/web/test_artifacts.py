@@ -91,6 +91,15 @@ def test_a_row_of_an_older_service_has_a_type_all_the_same(client, own_rows):
         assert answer.headers["Content-Type"] == "video/webm"
 
 
+@pytest.mark.parametrize("accept", ["*/*", "video/mp4", "text/html", "image/*;q=0", ",;=", "x" * 4000, ""])
+def test_an_accept_of_every_kind_gets_the_file(client, own_rows, accept):
+    headers = {"Accept": accept, "Accept-Encoding": "gzip, br", "Accept-Charset": "utf-7"}
+    with client.get(f"/jobs/{own_rows.done()}/artifact", headers=headers) as answer:
+        assert (answer.status_code, answer.data, answer.mimetype) == (200, b"media", "video/mp4")
+        assert "Content-Encoding" not in answer.headers
+    assert is_error(client.get("/jobs/0123456789abcdef/artifact", headers=headers), 404, "not_found")
+
+
 def test_inline_on_request(client, own_rows):
     job_id = own_rows.done()
     for query, kind in (("?download=0", "inline"), ("?download=1", "attachment"), ("", "attachment")):
