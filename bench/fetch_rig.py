@@ -82,8 +82,13 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 @contextmanager
-def nginx(files: dict[str, int], extra: str = "") -> Iterator[tuple[str, Path]]:
-    """An nginx that serves ``files`` (name: bytes of noise; negative: a hole that long); its URL and its folder."""
+def nginx(
+    files: dict[str, int], extra: str = "", *, host: str = "127.0.0.1", prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Path]]:
+    """An nginx that serves ``files`` (name: bytes of noise; negative: a hole that long); its URL and its folder.
+
+    ``prefix`` goes before its command.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-fetch-") as name:
         folder = Path(name)
         (folder / "www").mkdir()
@@ -93,12 +98,12 @@ def nginx(files: dict[str, int], extra: str = "") -> Iterator[tuple[str, Path]]:
                     target.write(os.urandom(MIB))
                 target.truncate(abs(size))
         port = free_port()
-        config = _NGINX.format(folder=folder, host="127.0.0.1", port=port, extra=extra)
+        config = _NGINX.format(folder=folder, host=host, port=port, extra=extra)
         (folder / "conf").write_text(config, encoding="utf-8")
-        server = subprocess.Popen(["nginx", "-c", str(folder / "conf")], stderr=subprocess.DEVNULL)
+        server = subprocess.Popen([*prefix, "nginx", "-c", str(folder / "conf")], stderr=subprocess.DEVNULL)
         try:
-            _wait(port)
-            yield f"http://127.0.0.1:{port}", folder
+            _wait(host, port)
+            yield f"http://{host}:{port}", folder
         finally:
             server.terminate()
             server.wait()
@@ -171,11 +176,11 @@ def goal(words: str, value: float, least: float, *, at_most: bool = False) -> bo
     return met
 
 
-def _wait(port: int) -> None:
+def _wait(host: str, port: int) -> None:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            socket.create_connection((host, port), 1).close()
         except OSError:
             time.sleep(0.02)
         else:
