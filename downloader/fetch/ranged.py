@@ -49,7 +49,7 @@ class RangedTrack:
         self._probe: Probe | None = None
         self._finishing: Future[None] | None = None
         self._unwritten: OSError | None = None
-        self._faults = self._restarts = self._grown = 0
+        self._faults = self._restarts = self._launched = 0
         self._paused_until = self._thief_not_before = self._flushed_at = 0.0
 
     @property
@@ -107,7 +107,10 @@ class RangedTrack:
 
     def accept(self, chunk: Chunk, head: Head) -> None:
         """Judge the head of an answer; called by the chunk, inside curl's callback."""
+        pinned = self._state.pinned
         self._state.accept(chunk, head)
+        if self._state.pinned and not pinned:
+            self._context.wire.wake()  # the others may begin
         takeover.win(chunk)
 
     def wrote(self, start: int, end: int) -> None:
@@ -136,7 +139,7 @@ class RangedTrack:
             return UNKNOWN
         limits, context = self._context.limits, self._context
         most = min(context.chunk_size, self._state.links.request.chunk or context.chunk_size)
-        ramp = limits.first_chunk << min(self._grown // context.workers, 20)
+        ramp = limits.first_chunk << min(2 * -(-self._launched // context.workers), 20)
         return min(most, ramp, max(limits.first_chunk, self._state.gaps.bytes // (2 * context.workers)))
 
     def _launch(self, gap: Gap, now: float) -> Chunk:
@@ -164,6 +167,7 @@ class RangedTrack:
         if gap.overlap:
             chunk.start_late(gap.overlap)
         self._active.add(chunk)
+        self._launched += 1
         return chunk
 
     def _range_headers(self, gap: Gap) -> tuple[str, ...]:
@@ -207,9 +211,7 @@ class RangedTrack:
         if chunk.unbounded and error is None:
             self._state.size = chunk.end = chunk.at
             chunk.unbounded = False
-        if chunk.whole and not chunk.unbounded:
-            self._grown += 1
-        else:
+        if not chunk.whole or chunk.unbounded:
             self._broken(chunk, error, now)
 
     def _broken(self, chunk: Chunk, error: DownloadError | None, now: float) -> None:
