@@ -6,6 +6,7 @@ import av
 import pytest
 
 from tests.service import Service, StandIn
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -85,4 +86,4 @@ def test_a_source_that_cannot_be_had_ends_with_its_code(service, standin, name, 
     assert (job["status"], job["errorCode"]) == ("failed", code)
     assert sentence in job["error"]
     assert "artifactUrl" not in job
-    assert not (service.data / "jobs" / job["id"]).exists()
+    until(lambda: not (service.data / "jobs" / job["id"]).exists())  # removed right behind the last commit
