@@ -32,12 +32,12 @@ class HlsTrack(Sequence):
     """First the playlist (through masters, by height), then keys and segments."""
 
     def __init__(self, track: Track, context: Context) -> None:
+        self._links = Links(track, context.router, context.refresh, context.executor)
         super().__init__([track], context)
         self.apart = False
         """Whether the programme's sound is to be had by a track of its own."""
         self.parallel = context.workers
         self.window = context.workers * _AHEAD
-        self._links = Links(track, context.router, context.refresh, context.executor)
         self._segments: tuple[playlist.Segment, ...] = ()
         self._places: tuple[int, ...] = ()
         self._keys: dict[str, bytes] = {}
@@ -46,6 +46,13 @@ class HlsTrack(Sequence):
 
     def next(self, now: float) -> Exchange | None:
         """See Download."""
+        try:
+            return self._next(now)
+        except DownloadError as error:  # what the playlist names may not be asked for
+            self.give_up(error)
+            return None
+
+    def _next(self, now: float) -> Exchange | None:
         if self._document is not None or self._links.waiting or self.finished or now < self._paused_until:
             return None
         if not self._segments:

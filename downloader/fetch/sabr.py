@@ -38,14 +38,15 @@ class SabrTracks(Sequence):
     parallel = _PARALLEL
 
     def __init__(self, tracks: Iterable[Track], context: Context) -> None:
-        super().__init__(tracks, context)
-        if any(track.itag is None for track in self.tracks):
+        wanted = tuple(tracks)
+        if any(track.itag is None for track in wanted):
             raise SourceInvalid("A track of TypeType-Server's stream has no itag.")
-        self._video = next((track for track in self.tracks if track.kind != "audio"), None)
-        self._audio = next((track for track in self.tracks if track.kind == "audio"), None)
-        lead = self._video or self.tracks[0]
+        self._request: Request = context.router.request(wanted[0].url)
+        super().__init__(wanted, context)
+        self._video = next((track for track in wanted if track.kind != "audio"), None)
+        self._audio = next((track for track in wanted if track.kind == "audio"), None)
+        lead = self._video or wanted[0]
         self.count = parts_for(lead.size or 0, video=self._video is not None)
-        self._request: Request = context.router.request(self.tracks[0].url)
         self._restarts = 0
         self._layouts = {key: self._layout(file) for key, file in self.files.items()}
 

@@ -81,12 +81,24 @@ def test_no_spelling_of_loopback_reaches_the_origin(origin: Origin, bench: Bench
     assert bench.left() == []
 
 
-def test_a_name_that_leads_to_loopback(origin: Origin, bench: Bench) -> None:
+@pytest.mark.parametrize("transport", ["ranges", "hls", "sabr"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "media.example.org"])
+def test_no_transport_leads_to_loopback(origin: Origin, bench: Bench, host: str, transport: str) -> None:
     bench.options = {"media_allow_networks": ()}
     bench.resolve = (f"media.example.org:{origin.port}:127.0.0.1,::1",)
     with pytest.raises(BlockedAddress):
-        bench.fetch(video(origin.url("/v.mp4", host="media.example.org")))
+        bench.fetch(video(origin.url("/v.mp4", host=host), transport=transport, itag=137))
     assert origin.connections == 0
+    assert bench.left() == []
+
+
+@pytest.mark.parametrize("transport", ["ranges", "hls", "sabr"])
+def test_an_optional_track_that_leads_to_loopback_is_left_out(origin: Origin, bench: Bench, transport: str) -> None:
+    origin.add("/v.mp4", DATA)
+    bad = video("http://10.0.0.1/x", key="extra", transport=transport, itag=137, optional=True)
+    fetched = bench.fetch(video(origin.url("/v.mp4")), bad)
+    assert len(fetched.warnings) == 1
+    assert len(bench.left()) == 2
 
 
 def test_a_name_with_allowed_and_blocked_answers(origin: Origin, bench: Bench) -> None:

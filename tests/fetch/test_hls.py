@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 
 import av
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from downloader.errors import SourceGone, SourceInvalid
+from downloader.errors import BlockedAddress, SourceGone, SourceInvalid
 from downloader.fetch.playlist import Master, read
 from downloader.handoff import Track
 from tests.fetch.conftest import Bench
@@ -308,3 +309,30 @@ def test_master_choice_prefers_bits_among_equals() -> None:
     )
     assert isinstance(master, Master)
     assert master.choose(720).url == "http://h/9.m3u8"
+
+
+INSIDE = {
+    "segment": "#EXTINF:4,\n{0}\n" + END,
+    "range": "#EXTINF:4,\n#EXT-X-BYTERANGE:9@0\n{0}\n" + END,
+    "key": '#EXT-X-KEY:METHOD=AES-128,URI="{0}"\n#EXTINF:4,\n0.ts\n' + END,
+    "initialization": '#EXT-X-MAP:URI="{0}"\n#EXTINF:4,\n0.ts\n' + END,
+    "variant": "#EXT-X-STREAM-INF:BANDWIDTH=9\n{0}\n",
+    "sound": '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="a",URI="{0}"\n#EXT-X-STREAM-INF:BANDWIDTH=9,AUDIO="a"\nv.m3u8\n',
+}
+
+
+@pytest.mark.parametrize("what", INSIDE)
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{}/x", "http://2130706433:{}/x", "file:///etc/passwd#{}"])
+def test_no_playlist_leads_into_the_house(bench: Bench, what: str, url: str) -> None:
+    bench.options = {"media_allow_networks": (ip_network("127.0.0.7/32"),)}
+    with Origin("127.0.0.7") as outside, Origin("127.0.0.1") as inside:
+        inside.add("/x", KEYS[0])
+        outside.add("/0.ts", TS[0])
+        serve(outside, "/v.m3u8", HEAD + "#EXTINF:4,\n0.ts\n" + END)
+        text = HEAD + INSIDE[what].format(url.format(inside.port))
+        with pytest.raises(BlockedAddress):
+            bench.fetch(hls(serve(outside, "/a.m3u8", text)))
+        assert inside.connections == 0
+        assert bench.left() == []
+        fetched = bench.fetch(hls(outside.url("/a.m3u8"), optional=True))
+        assert (fetched.tracks, len(fetched.warnings), bench.left()) == ((), 1, [])
