@@ -1,8 +1,8 @@
 """The output's blocks on the disk: set aside before they are written to, and on their way before the file is whole.
 
-A large file is written faster into blocks that it has already (on ext4 half the time in the kernel: it need not reserve
-them one by one), and forcing it to the disk afterwards takes as long as there is left to write. Both are help only:
-a file system that refuses costs speed, never a job.
+Forcing a file to the disk takes as long as there is left to write: for 1 GB 0.4 s after a mux, 0.01 s when writing
+began with it, which cost 0.1 s of the mux. Blocks that are set aside lie together and need not be found one write at a
+time. Both are help only: a file system that refuses costs speed, never a job.
 """
 
 import ctypes

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 LEAST = 1 << 17
 """Bytes of room that even the shortest media may have."""
 
+_WRITE = 1 << 18  # bytes that FFmpeg writes at a time
+_BEFORE = 32 + 16  # bytes in front of the media beside the room: ftyp with H.264, and the headers of free and mdat
 _MARGIN = 1.05
 _FIXED = 8192  # headers, codec parameters, edit lists
 _CHUNK = 20
@@ -37,3 +39,8 @@ def room(rates: Iterable[Rate], seconds: float, *, cues: int = 0, chapters: int 
     changes = 2 * sum(rate.per_second for rate in found[1:]) + 1
     tables = (a_second + changes * _CHUNK) * seconds
     return round(tables * _MARGIN) + _FIXED + cues * _CUE + chapters * _CHAPTER + extra
+
+
+def aligned(size: int) -> int:
+    """``size`` or a little more, so that the writes of the media begin where the page cache's large folios do."""
+    return size + -(size + _BEFORE) % _WRITE

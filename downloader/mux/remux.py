@@ -129,7 +129,8 @@ def _options(
     )
     # A length that makes no sense must not make a hole of it: no index is half as large as its media.
     most = sum(source.fetched.size for source in found) // 2 + moov.LEAST + extra
-    return {"moov_size": str(min(size, most))}
+    size = min(size, most)
+    return {"moov_size": str(moov.aligned(size) if most > blocks.LARGE else size)}
 
 
 def _rate(stream: Any, source: Source) -> moov.Rate:
