@@ -1,6 +1,7 @@
 """One ranged request of a track on its way: the bytes go from the socket straight to their place in the file."""
 
 import os
+import time
 from typing import Protocol
 
 from downloader.errors import DownloadError, MediaTooLarge, UpstreamChanged
@@ -30,9 +31,9 @@ class Chunk:
     """
 
     __slots__ = (
-        "asked", "at", "batch", "end", "failures", "fd", "first", "headed", "headers", "held", "link",
+        "asked", "at", "batch", "crawls", "end", "failures", "fd", "first", "headed", "headers", "held", "link",
         "overlap", "owner", "owns", "pace", "patience", "request", "sampled", "sampled_at", "skip", "start",
-        "started", "thief", "unbounded", "victim", "writer",
+        "started", "thief", "unbounded", "victim", "waited", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +48,7 @@ class Chunk:
         patience: Patience,
         started: float,
         failures: int = 0,
+        crawls: int = 0,
         link: int = 0,
     ) -> None:
         self.owner = owner
@@ -60,6 +62,7 @@ class Chunk:
         self.patience = patience
         self.started = self.sampled_at = started
         self.failures = failures
+        self.crawls = crawls
         self.link = link
         self.batch: list[bytes] = []
         self.held = 0  # bytes in it
@@ -67,6 +70,7 @@ class Chunk:
         self.overlap = 0
         self.owns = True
         self.headed = False
+        self.waited = 0.0  # seconds until its head
         self.unbounded = False  # the body's end is not known: reaching ``end`` is too much
         self.victim: Chunk | None = None
         self.thief: Chunk | None = None
@@ -80,7 +84,7 @@ class Chunk:
     def head(self, head: Head) -> None:
         """See Exchange."""
         self.owner.accept(self, head)
-        self.headed = True
+        self.headed, self.waited = True, time.monotonic() - self.started
         self.first = self.at
 
     def body(self, data: bytes) -> int | None:

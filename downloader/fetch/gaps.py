@@ -13,7 +13,8 @@ UNKNOWN = 1 << 60
 class Gap:
     """``[start, end)``, tried ``failures`` times in a row without progress, not to be tried before ``not_before``.
 
-    ``overlap`` bytes before it are on disk and are to be asked for as well, to compare them.
+    ``overlap`` bytes before it are on disk and are to be asked for as well, to compare them. ``crawls``: how often it
+    was taken from a connection that crawled.
     """
 
     start: int
@@ -21,6 +22,7 @@ class Gap:
     failures: int = 0
     not_before: float = 0.0
     overlap: int = 0
+    crawls: int = 0
 
 
 class Gaps:
@@ -52,7 +54,7 @@ class Gaps:
             if gap.not_before <= now:
                 if gap.end - gap.start <= size:
                     return self._gaps.pop(index)
-                taken = Gap(gap.start, gap.start + size, gap.failures, overlap=gap.overlap)
+                taken = Gap(gap.start, gap.start + size, gap.failures, overlap=gap.overlap, crawls=gap.crawls)
                 gap.start += size
                 gap.overlap = 0
                 return taken

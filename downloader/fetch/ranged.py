@@ -117,6 +117,7 @@ class RangedTrack:
         """See Sink."""
         self.moved += end - start
         self._state.file.done.add(start, end)
+        self._state.file.note()
 
     def unwritten(self, error: OSError) -> None:
         """See Sink."""
@@ -162,6 +163,7 @@ class RangedTrack:
             patience=self._context.limits.media,
             started=now,
             failures=gap.failures,
+            crawls=gap.crawls,
             link=self._state.links.number,
         )
         if gap.overlap:
@@ -297,7 +299,8 @@ class RangedTrack:
             end = UNKNOWN if self._state.size is None else self._state.size
         elif self._state.size is not None:
             end = min(end, self._state.size)
-        self._state.gaps.put(Gap(chunk.at, end, failures, now + pause, chunk.overlap if chunk.at == chunk.first else 0))
+        overlap = chunk.overlap if chunk.at == chunk.first else 0
+        self._state.gaps.put(Gap(chunk.at, end, failures, now + pause, overlap, chunk.crawls))
 
     # ---- housekeeping
 
@@ -323,6 +326,7 @@ class RangedTrack:
             for chunk in takeover.crawling(self._active, now, self._context.limits):
                 self._context.wire.abort(chunk)
                 self._retire(chunk)
+                chunk.crawls += 1
                 self._requeue(chunk, now, pause=0.0, failures=chunk.failures)
         if self._unwritten is not None:
             raise self._unwritten

@@ -8,6 +8,7 @@ from downloader.fetch.chunk import Chunk
 from downloader.fetch.limits import Limits
 
 _SOON = 0.25  # seconds: what ends sooner is not worth a request
+_WARM_UP = 8  # round trips that TCP takes from ten segments to a few thousand
 _YOUNG = 0.2  # seconds: what has just begun is not judged
 
 
@@ -29,9 +30,9 @@ def sample(chunks: Collection[Chunk], now: float) -> None:
             chunk.sampled, chunk.sampled_at = chunk.at, now
 
 
-def typical_pace(chunks: Collection[Chunk], but: Chunk | None = None) -> float | None:
-    """The median pace of the chunks other than ``but``, or None when none is known."""
-    paces = [chunk.pace for chunk in chunks if chunk.pace is not None and chunk is not but]
+def typical_pace(chunks: Collection[Chunk]) -> float | None:
+    """The median pace of the chunks, or None when none is known."""
+    paces = [chunk.pace for chunk in chunks if chunk.pace is not None]
     return median(paces) if paces else None
 
 
@@ -59,14 +60,21 @@ def choose(chunks: Collection[Chunk], now: float, typical: float | None, limits:
 
 
 def crawling(chunks: Collection[Chunk], now: float, limits: Limits) -> list[Chunk]:
-    """Chunks that are far slower than their siblings and would stay so for a while."""
+    """Chunks that are far slower than their siblings and would stay so for a while.
+
+    A connection may wait as long as its siblings for its head, and take some round trips to reach its speed. Whoever
+    takes a range from a crawling one is given twice the time, so a host that answers in bursts is not asked for ever.
+    """
     found: list[Chunk] = []
     for chunk in chunks:
-        if now - chunk.started < limits.crawl_after or not chunk.owns or chunk.thief is not None:
+        siblings = [other for other in chunks if other is not chunk and other.pace is not None]
+        if not siblings or not chunk.owns or chunk.thief is not None:
             continue
-        typical = typical_pace(chunks, but=chunk)
+        waited = chunk.waited if chunk.headed else median(other.waited for other in siblings)
+        if now - chunk.started < limits.crawl_after * (1 << chunk.crawls) + _WARM_UP * waited:
+            continue
         pace = _pace(chunk, now)
-        if typical is not None and pace < typical * limits.crawl_ratio and chunk.end - chunk.at > pace:
+        if pace < median(other.pace or 0.0 for other in siblings) * limits.crawl_ratio and chunk.end - chunk.at > pace:
             found.append(chunk)
     return found
 

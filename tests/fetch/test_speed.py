@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -33,6 +34,21 @@ def test_one_crawling_connection_costs_little(origin: Origin, bench: Bench) -> N
     assert bench.bytes_of(fetched) == DATA
     assert taken < len(DATA) / 1_000_000 / 8 * 2.5  # at 5 kB/s its first chunk alone would take 200 s
     assert fetched.bytes_moved <= len(DATA)
+
+
+def test_equally_slow_connections_are_left_alone(origin: Origin, bench: Bench) -> None:
+    seen: list[int] = []
+
+    def script(call: Call) -> None:
+        seen.append(call.seen.connection)
+        call.serve()
+
+    bench.limits = replace(bench.limits, crawl_after=0.2)
+    body = DATA[: 1 << 20]
+    url = origin.add("/v.mp4", body, etag='"one"', rate=150_000, script=script)
+    bench.options["download_workers"] = 4
+    assert bench.bytes_of(bench.fetch(video(url))) == body
+    assert len(set(seen)) <= 4 + 2  # what takeovers at the end may open
 
 
 def test_the_last_connection_is_helped(origin: Origin, bench: Bench) -> None:
