@@ -36,7 +36,8 @@ def main(mebibytes: int = 512, count: int = 5) -> int:
             killed_at(f"{base}/file", folder, 0.9, size)
             shares.append(ours(f"{base}/file", folder, epoch=2).moved / size)
     print("moved by the second attempt:", ", ".join(f"{share:.1%}" for share in shares))
-    return 0 if goal("share of the bytes moved again", statistics.median(shares), 0.12, at_most=True) else 1
+    print(f"median {statistics.median(shares):.1%}")
+    return 0 if goal("share of the bytes moved again, worst run", max(shares), 0.12, at_most=True) else 1
 
 
 if __name__ == "__main__":

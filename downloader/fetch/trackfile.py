@@ -12,7 +12,7 @@ from downloader.fetch.libc import start_writeback
 from downloader.fetch.limits import MIB
 from downloader.fetch.ranges import Ranges
 
-_NOTE_SECONDS, _NOTE_BYTES = 0.04, 4 * MIB  # how much may be lost when the process dies: what one tick brings
+_NOTE_SECONDS = 0.005  # how much may be lost when the process dies
 _SYNC_SECONDS = 2.0  # and when the machine dies
 _WRITEBACK_BYTES = 16 * MIB  # how much gathers before the disk begins with it, so that the end need not wait
 _BOOT = boot_id()
@@ -57,7 +57,7 @@ class TrackFile:
         self._settle(wait=False)
         now = time.monotonic()
         grown = self.done.total - self._noted_bytes
-        if force or (grown and (grown >= _NOTE_BYTES or now - self._noted_at >= _NOTE_SECONDS)):
+        if force or (grown and now - self._noted_at >= _NOTE_SECONDS):
             self._write(complete=False)
         if self._pending is not None or self.done.total == self._synced.total:
             return
