@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.fetch.pieces import Misplaced, PieceFile
+from downloader.fetch.pieces import Misplaced, PieceFile, Sink
 from downloader.fetch.trackfile import TrackFile
 from tests.origin import media_bytes
 
@@ -29,7 +29,8 @@ class Track:
         self._known = known
         self._places = list(accumulate(map(len, bodies), initial=0))
         self._epoch = 0
-        self._open: dict[int, int] = {}
+        self._open: dict[int, int] = {}  # how much of each open piece was written
+        self._sinks: dict[int, Sink] = {}
         self.begin()
 
     def begin(self) -> None:
@@ -59,18 +60,17 @@ class Track:
     def finish(self, number: int) -> None:
         if number not in self._open:
             self._sink(number)
-        self._write(number, self._bodies[number][self._open.pop(number) :] if number in self._open else b"")
+        self._write(number, self._bodies[number][self._open[number] :])
+        del self._open[number]
         self.file.complete(number)
 
     def _sink(self, number: int) -> None:
         self._open[number] = 0
-        self._sinks = getattr(self, "_sinks", {})
         self._sinks[number] = self.file.open(number, self._places[number] if number in self._known else None)
 
     def _write(self, number: int, data: bytes) -> None:
         if data:
             self._sinks[number].write(data)
-        if number in self._open:
             self._open[number] += len(data)
 
 
