@@ -1,5 +1,6 @@
 """``downloader up``: private servers where none are set, migrations, then everything under one supervisor."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -24,6 +25,7 @@ from downloader.store import migrate
 DATABASE_PATIENCE_SECONDS = 60.0  # a Postgres beside us may still be starting
 START_SECONDS = 60.0
 LOOK_SECONDS = 0.05
+PR_SET_CHILD_SUBREAPER = 36
 # The supervisor drains its workers and then ends what is left; only a broken one takes longer than this on top.
 OVERTIME_SECONDS = 10.0
 
@@ -63,8 +65,10 @@ def up() -> None:
 
 
 def _run(settings: Settings) -> int:
+    _adopt_orphans()
     try:
         with _stoppable(), ExitStack() as stack:
+            stack.callback(_await_all, settings.drain_seconds + OVERTIME_SECONDS)
             servers = Servers(
                 setting.private_folder(settings),
                 with_postgres=not settings.database_location,
@@ -81,6 +85,23 @@ def _run(settings: Settings) -> int:
             return _supervise(settings, servers, environment)
     except Stop:
         return 0
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of whatever loses its own below us, so that it can be waited for."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _await_all(patience: float) -> None:
+    """Wait until nothing of ours runs any more: a signal may have come while a process was being started."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        try:
+            ended, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not ended:
+            time.sleep(LOOK_SECONDS)
 
 
 def _migrate(dsn: str) -> None:
@@ -102,16 +123,17 @@ def _supervise(settings: Settings, servers: Servers, environment: Mapping[str, s
     """Run the supervisor until it ends, a server is lost for good, or we are told to stop."""
     # Only we hold the other end of the lifeline: however we end, the supervisor sees it close.
     lifeline, ours = os.pipe()
+    child: subprocess.Popen[bytes] | None = None
     try:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "stages", "up", "--lifeline-fd", str(lifeline)],
-            env=os.environ | environment,
-            pass_fds=(lifeline,),
-            start_new_session=True,  # Ctrl-C at a terminal comes to us, and from us to it
-        )
-    finally:
-        os.close(lifeline)
-    try:
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "stages", "up", "--lifeline-fd", str(lifeline)],
+                env=os.environ | environment,
+                pass_fds=(lifeline,),
+                start_new_session=True,  # Ctrl-C at a terminal comes to us, and from us to it
+            )
+        finally:
+            os.close(lifeline)
         _announce(settings, child)
         while child.poll() is None:
             with suppress(subprocess.TimeoutExpired):
@@ -120,7 +142,8 @@ def _supervise(settings: Settings, servers: Servers, environment: Mapping[str, s
                 raise ServerFailed(f"A private server will not stay up; its log is {lost / 'log'}.")
         return child.returncode
     finally:
-        _end(child, settings.drain_seconds + OVERTIME_SECONDS)
+        if child is not None:
+            _end(child, settings.drain_seconds + OVERTIME_SECONDS)
         os.close(ours)
 
 
