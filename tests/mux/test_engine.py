@@ -1,6 +1,7 @@
 """The engine against children that hang, die, or are no longer wanted."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from stages.mux import MuxStage
 from tests.media import make_audio, make_video
 from tests.mux.conftest import fetched
 from tests.mux.processes import child_of, ended, fork_of, stopped_fork
+from tests.volumes import volume
 
 
 def nothing(*_: Any) -> None:
@@ -214,3 +216,38 @@ def test_the_engine_loads_no_ffmpeg() -> None:
     code = "import sys, stages.mux; sys.exit('av' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+FILLING = """
+import sys
+from pathlib import Path
+from downloader.errors import InsufficientStorage
+from downloader.mux.engine import Engine
+from tests.mux.test_engine import nothing, order_for
+
+folder = Path(sys.argv[1])
+engine = Engine(root=folder)
+try:
+    engine.run(order_for(folder), nothing, nothing)
+except InsufficientStorage as error:
+    print(error.message)
+finally:
+    engine.close()
+"""
+
+
+def order_for(folder: Path) -> Order:
+    tracks = (fetched(folder / "video.mp4", "video"),)
+    return Order(str(folder), "mux-1", tracks, Media(operation="copy", container="mkv"), 1 << 26, 30)
+
+
+def test_a_disk_that_fills_up_is_said(tmp_path: Path) -> None:
+    with volume(tmp_path / "volume", size=4 << 20) as small:
+        made = make_video(tmp_path / "video.mp4", 20, (320, 180), fps=30)
+        shutil.copy(made, small.path / "video.mp4")
+        small.fill(leave=made.stat().st_size // 2)
+        command = [*small.enter, sys.executable, "-c", FILLING, str(small.inside)]
+
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "The disk filled up while the file was being made."
