@@ -31,7 +31,7 @@ LONG = {
     "crash postgres": 15,
     "cut": 40,
 }
-SIZES = {"short": (300, 120.0, SHORT), "long": (10_000, 1500.0, LONG)}
+SIZES = {"short": (300, 110.0, SHORT), "long": (10_000, 1500.0, LONG)}
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -84,7 +84,9 @@ def missed(faults: Faults, plan: dict[str, int]) -> list[str]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument(
+        "--seed", type=int, help="of jobs and faults (default: any)", default=random.SystemRandom().randrange(10**6)
+    )
     parser.add_argument("--long", action="store_true", help="1,000 kills and 10,000 jobs instead of 60 and 300")
     parser.add_argument("--jobs", type=int, help="another number of jobs")
     parser.add_argument("--seconds", type=float, help="another length of the schedule")
