@@ -28,8 +28,9 @@ $(STAMP): requirements-dev.lock setup.cfg pyproject.toml
 demo: $(STAMP) ## Start everything, download a film from a stand-in, show the file
 	$(BIN)/python -m tests.demo demo-output
 
-test: $(STAMP) ## Run every test on real servers
+test: $(STAMP) ## Run every test on real servers, then the storm
 	$(BIN)/python -m pytest $(RUN_IN_PARALLEL)
+	$(BIN)/python -m tests.chaos --seed 1
 
 check: $(STAMP) ## Lint, types and the direction of imports
 	$(BIN)/ruff check .
@@ -44,8 +45,8 @@ format: $(STAMP) ## Bring the code into form
 bench: $(STAMP) ## Measure every figure
 	$(BIN)/python -m bench
 
-chaos: $(STAMP) ## Kill and cut for longer than `make test` does
-	$(BIN)/python -m tests.chaos
+chaos: $(STAMP) ## The storm: three minutes of faults by another seed each time (SEED=n repeats one)
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 
 lock: $(STAMP) ## Pin the newest versions that setup.cfg allows
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
