@@ -12,6 +12,9 @@ from downloader.errors import StoreUnavailable
 from tests.cli.running import environment, processes_of, run, start
 from tests.waiting import ended, until
 
+# Seconds: a whole service starts and ends in two or three, on a machine that does nothing else.
+PATIENCE = 60
+
 
 @contextmanager
 def up(env):
@@ -23,7 +26,7 @@ def up(env):
         yield process, line
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -34,8 +37,8 @@ def test_a_polite_end_leaves_nothing(tmp_path, number):
         pids = processes_of(tmp_path)
         assert len(pids) > 10  # itself, two keepers, two servers, the supervisor, web, four stages, the janitor
         process.send_signal(number)
-        assert process.wait(30) == 0
-        assert all(ended(pid) for pid in pids)
+        assert process.wait(PATIENCE) == 0
+        assert all(ended(pid, PATIENCE) for pid in pids)
     assert processes_of(tmp_path) == []
 
 
@@ -44,7 +47,7 @@ def test_a_kill_ends_everything_and_the_next_start_works(tmp_path):
     with up(env) as (process, _):
         pids = processes_of(tmp_path)
         process.kill()
-        assert all(ended(pid, 30) for pid in pids)
+        assert all(ended(pid, PATIENCE) for pid in pids)
     with up(env):
         assert run("jobs", "list", env=env).returncode == 0
 
@@ -52,9 +55,9 @@ def test_a_kill_ends_everything_and_the_next_start_works(tmp_path):
 @pytest.mark.parametrize("count", [1, 3, 6])
 def test_a_signal_while_it_starts_leaves_nothing(tmp_path, count):
     process = start(environment(tmp_path))
-    until(lambda: len(processes_of(tmp_path)) > count)
+    until(lambda: len(processes_of(tmp_path)) > count, PATIENCE)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     assert processes_of(tmp_path) == []
 
@@ -86,7 +89,7 @@ def test_servers_that_are_set_are_used(tmp_path, database_url, redis_url, redis_
     with up(env) as (process, _):
         assert not (tmp_path / "private").exists()
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_a_variable_that_does_not_parse_is_named(tmp_path):
