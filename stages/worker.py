@@ -31,6 +31,7 @@ from stages.source import Source
 _CONNECTIONS_BESIDE = 3
 _HAND_BACK_SECONDS = 1.5
 _SIGNAL_SECONDS = 0.5
+_TAKE_OVER_SECONDS = 0.5
 
 log = structlog.get_logger()
 
@@ -139,12 +140,27 @@ def _drain(slots: Sequence[threading.Thread], beats: Beats, parts: Parts) -> Non
 
 
 def _succeed(worker: Worker, parts: Parts) -> None:
-    for dead in worker.succeeds:
+    """Take over from the dead, at once, or else as soon as Postgres and Redis are there again."""
+    put_off = _take_over(worker, parts, worker.succeeds)
+    if put_off:
+        threading.Thread(target=_take_over_later, args=(worker, parts, put_off), daemon=True).start()
+
+
+def _take_over_later(worker: Worker, parts: Parts, put_off: Sequence[str]) -> None:
+    while put_off and not parts.stop.wait(_TAKE_OVER_SECONDS):
+        put_off = _take_over(worker, parts, put_off)
+
+
+def _take_over(worker: Worker, parts: Parts, dead: Sequence[str]) -> Sequence[str]:
+    """Those of ``dead`` that cannot be succeeded now."""
+    put_off = []
+    for each in dead:
         try:
-            recovery.succeed(parts.store, parts.broker, dead, worker.stage, worker.slots)
+            recovery.succeed(parts.store, parts.broker, each, worker.stage, worker.slots)
         except (StoreUnavailable, BrokerUnavailable) as error:
-            # The janitor does the same a lease later.
-            log.warning("succession_put_off", dead=dead, error=error.message)
+            log.warning("succession_put_off", dead=each, error=error.message)
+            put_off.append(each)
+    return put_off
 
 
 def _leave(worker: Worker, parts: Parts) -> None:

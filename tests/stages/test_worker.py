@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from downloader.embedded import Servers
+from downloader.route import ROUTE
+from downloader.store import Store, migrate
+from tests.store.conftest import new
 from tests.waiting import ended, until
 
 SYS_TGKILL = {"x86_64": 234, "aarch64": 131}
@@ -18,7 +22,7 @@ SYS_TGKILL = {"x86_64": 234, "aarch64": 131}
 def start(database_url, redis_url, redis_prefix, tmp_path):
     started = []
 
-    def run(*arguments, **kwargs):
+    def run(*arguments, database_url=database_url, **kwargs):
         environment = {
             "PATH": os.environ["PATH"],
             "DATABASE_URL": database_url,
@@ -58,3 +62,22 @@ def test_the_end_of_the_lifeline_is_heard(start):
     os.close(writing)
     assert ended(process.pid, 10)
     assert process.wait() == 0
+
+
+def test_the_dead_are_succeeded_as_soon_as_postgres_is_back(start, tmp_path):
+    servers = Servers(tmp_path / "servers", with_valkey=False)
+    servers.start()
+    try:
+        migrate(servers.database_url)
+        store = Store(servers.database_url)
+        (entry,) = store.post(new(), limit=10).ready
+        store.claim(entry, "dead/0", 600, ROUTE["resolve"])
+        store.close()
+        servers.postgres.stop()
+        start("--succeeds", "dead", database_url=servers.database_url)
+        servers.postgres.start()
+        store = Store(servers.database_url)
+        until(lambda: store.outcome(entry).epoch == 2, 10)
+        store.close()
+    finally:
+        servers.stop()
