@@ -78,6 +78,8 @@ def _best_video(pool: list[Stream], wish: Wish, warnings: list[str]) -> Stream:
             f"{tallest.height}p is offered in {tallest.video_family} only; "
             f"{best.video_family} at {best.height}p was taken."
         )
+    if wish.fps and best.fps and abs(best.fps - wish.fps) > 1:  # 29.97 goes as 29 or 30
+        warnings.append(f"Not offered at {wish.fps} frames a second; {best.fps} were taken.")
     return best
 
 

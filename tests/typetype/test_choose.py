@@ -116,7 +116,10 @@ def test_a_container_that_is_none_for_video(name):
 @pytest.mark.parametrize(("fps", "expected"), [(None, 60), (60, 60), (30, 30), (24, 30), (50, 60)])
 def test_the_frame_rate_nearest_to_the_wish(fps, expected):
     offer = youtube(videos=(video(1, 1080, fps=30, bitrate=9_000_000), video(2, 1080, fps=60)))
-    assert plan(offer, fps=fps).resolved.fps == expected
+    made = plan(offer, fps=fps)
+    assert made.resolved.fps == expected
+    said = () if fps in (None, expected) else (f"Not offered at {fps} frames a second; {expected} were taken.",)
+    assert made.warnings == said
 
 
 def test_unknown_codec_and_length_stay_eligible():
