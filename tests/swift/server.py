@@ -185,7 +185,7 @@ def _make_bucket(endpoint: str, folder: Path) -> None:
     client.close()
 
 
-def _await_answer(endpoint: str, folder: Path, deadline: float = 30.0) -> None:
+def _await_answer(endpoint: str, folder: Path, deadline: float = 120.0) -> None:
     # The sockets listen already, so one request simply waits until the proxy has started.
     end = time.monotonic() + deadline
     with suppress(OSError, http.client.HTTPException):
