@@ -51,6 +51,7 @@ class RangedTrack:
         self._unwritten: OSError | None = None
         self._faults = self._restarts = self._launched = 0
         self._paused_until = self._thief_not_before = self._flushed_at = 0.0
+        self._pace = float("inf")  # bytes per second of a typical connection, lately
 
     @property
     def done(self) -> int:
@@ -141,7 +142,8 @@ class RangedTrack:
         limits, context = self._context.limits, self._context
         most = min(context.chunk_size, self._state.links.request.chunk or context.chunk_size)
         ramp = limits.first_chunk << min(2 * -(-self._launched // context.workers), 20)
-        return min(most, ramp, max(limits.first_chunk, self._state.gaps.bytes // (2 * context.workers)))
+        least = max(limits.takeover_min, int(min(limits.first_chunk, self._pace)))  # what takes about a second
+        return min(most, ramp, max(least, self._state.gaps.bytes // (2 * context.workers)))
 
     def _launch(self, gap: Gap, now: float) -> Chunk:
         request = self._state.links.request
@@ -322,6 +324,7 @@ class RangedTrack:
         self._flushed_at = now if flush else self._flushed_at
         self._concurrency.observe(now, self.moved, len(self._active))
         takeover.sample(self._active, now)
+        self._pace = takeover.typical_pace(self._active) or self._pace
         if self._active and not self._state.plain:
             for chunk in takeover.crawling(self._active, now, self._context.limits):
                 self._context.wire.abort(chunk)
