@@ -13,7 +13,7 @@ from tests.origin import Origin, media_bytes
 RATE = 300_000  # bytes per second and connection
 
 
-def main(mebibytes: int = 24, count: int = 5) -> int:
+def main(mebibytes: int = 10, count: int = 5) -> int:
     if not need("aria2c"):
         return 0
     size = mebibytes * MIB
