@@ -108,6 +108,7 @@ class Scene:
 def scene(stack: ExitStack, *, same_port: bool) -> Scene:
     bench = Bench(Path(stack.enter_context(tempfile.TemporaryDirectory())))
     bench.options = {"media_allow_networks": ()}
+    bench.limits = replace(QUICK, connect=20.0, first_byte=20.0, low_speed_time=20)
     public = stack.enter_context(Origin(PUBLIC))
     public.add("/v.mp4", DATA)
     inner = stack.enter_context(socket.create_server((PRIVATE, public.port if same_port else 0)))
@@ -132,7 +133,7 @@ def resumed(stack: ExitStack) -> Scene:
 
     made.public.add("/v.mp4", media_bytes(4 << 20), script=script)
     with pytest.raises(UpstreamUnavailable):
-        made.bench.fetch(video(made.url()))
+        made.bench.fetch(video(made.url()), deadline=None)
     made.bench.epoch = 2
     return made
 
@@ -171,7 +172,9 @@ def play(name: str) -> dict[str, object]:
         names = stack.enter_context(NameServer(answers).serving())
         made = build(stack)
         try:
-            code = "" if made.bench.bytes_of(made.bench.fetch(video(made.url()))) == DATA else "wrong bytes"
+            code = (
+                "" if made.bench.bytes_of(made.bench.fetch(video(made.url()), deadline=None)) == DATA else "wrong bytes"
+            )
         except DownloadError as error:
             code = error.code
         return {

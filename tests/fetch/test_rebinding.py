@@ -36,7 +36,7 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine does not allow namespaces and mounts of one's own")
     ended = subprocess.run(
-        [*inside, *command], capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2], check=False
+        [*inside, *command], capture_output=True, text=True, timeout=240, cwd=Path(__file__).parents[2], check=False
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.splitlines()

@@ -25,7 +25,7 @@ def standin(tmp_path_factory):
 
 
 def get(standin, path, method="GET", **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", standin.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", standin.port, timeout=120)
     with contextlib.closing(connection):
         connection.request(method, path, headers=headers)
         response = connection.getresponse()
@@ -125,7 +125,7 @@ def test_the_program_says_where_it_is_and_ends(tmp_path, how):
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             ready = json.loads(process.stdout.readline())
-            connection = http.client.HTTPConnection("127.0.0.1", ready["port"], timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", ready["port"], timeout=120)
             connection.request("GET", f"/streams?url={quote('https://e.test/watch?v=forbidden')}")
             assert connection.getresponse().status == 403
             connection.close()
@@ -140,7 +140,7 @@ def test_the_program_says_where_it_is_and_ends(tmp_path, how):
 
 def test_a_stand_in_ends_while_a_client_waits(tmp_path):
     with StandIn(tmp_path) as standin:
-        connection = http.client.HTTPConnection("127.0.0.1", standin.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", standin.port, timeout=120)
         connection.request("GET", f"/streams?url={quote(standin.source('slow'))}")
         until(lambda: standin.requests)
     with contextlib.closing(connection), pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
