@@ -18,6 +18,9 @@ from web.problem import document
 STALL_SECONDS: Final = 60.0
 """A client that takes no byte for so long is gone."""
 
+DATABASE_SECONDS: Final = 4.0
+"""A Postgres that says nothing for so long is away: also after a second try the gateway's 10 s are not over."""
+
 _SENDFILE_BYTES: Final = 1 << 20
 _STATUS_OF: Final = (
     (http.LimitRequestLine, HTTPStatus.REQUEST_URI_TOO_LONG),
@@ -143,11 +146,12 @@ def _gone() -> BrokenPipeError:
 
 
 def _wait(connection: Any) -> None:
-    """Let other greenlets run while psycopg2 waits for Postgres."""
+    """Let other greenlets run while psycopg2 waits for Postgres; libpq's own time-outs do not count in this mode."""
+    silent = psycopg2.OperationalError(f"no word from Postgres for {DATABASE_SECONDS} s")
     while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
         if state == psycopg2.extensions.POLL_READ:
-            socket.wait_read(connection.fileno())
+            socket.wait_read(connection.fileno(), timeout=DATABASE_SECONDS, timeout_exc=silent)
         elif state == psycopg2.extensions.POLL_WRITE:
-            socket.wait_write(connection.fileno())
+            socket.wait_write(connection.fileno(), timeout=DATABASE_SECONDS, timeout_exc=silent)
         else:
             raise psycopg2.OperationalError(f"unexpected state {state} of a connection")

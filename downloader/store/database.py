@@ -27,7 +27,7 @@ _CONNECT: dict[str, Any] = {
     # small is kept when it is large, so it had better use the index at once.
     "options": "-c statement_timeout=30000 -c timezone=UTC -c plan_cache_mode=force_generic_plan -c enable_seqscan=off",
 }
-_WAIT_FOR_CONNECTION = 10.0
+_WAIT_FOR_CONNECTION = 5.0
 # Read-only: after a failover a connection may still lead to what is a standby by now.
 _UNUSABLE = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.errors.ReadOnlySqlTransaction)
 

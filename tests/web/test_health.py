@@ -119,3 +119,13 @@ def test_within_three_seconds_whatever_hangs(serve, silent_port):
     assert status == 503
     assert json.loads(body)["checks"]["postgres"] == "timed out"
     assert json.loads(body)["checks"]["artifact"] == "ok"
+
+
+def test_a_postgres_that_never_answers_is_a_503_before_the_gateway_gives_up(serve, silent_port):
+    server = serve(DATABASE_URL=f"postgresql://nobody@127.0.0.1:{silent_port}/none")
+    began = time.monotonic()
+    status, headers, body = server.get("/jobs/0123456789abcdef")
+    assert time.monotonic() - began < 10
+    assert (status, json.loads(body)["errorCode"]) == (503, "store_unavailable")
+    assert int(headers["Retry-After"]) > 0
+    assert server.get("/health")[0] == 200
