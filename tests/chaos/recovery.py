@@ -82,7 +82,10 @@ def machines(folder: Path, trials: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     with scene(folder, variables=variables) as place, Takeovers(place.servers.database_url) as takeovers:
         for words in ("another is started", "another machine lives"):
-            ids = [place.service.post(place.host.source("small.crawl", n=n, machine=words[:9])) for n in range(jobs)]
+            ids = [
+                place.service.post(place.host.source("small.crawl", n=n, machine=words.replace(" ", "_")))
+                for n in range(jobs)
+            ]
             until(lambda ids=ids: _running(place, ids) == jobs, 60)
             doomed = place.service.processes[-1]
             if words == "another machine lives":
