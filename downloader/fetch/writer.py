@@ -1,8 +1,9 @@
 """Large writes beside the loop: copying into the page cache costs as much as reading from the socket.
 
 The loop's thread receives while one thread of the job writes, both inside the kernel and without the interpreter's
-lock, so a single job uses two cores when the network is faster than one. Small batches, and those that come while
-the thread is behind, are written at once by whoever brings them: memory stays bounded, a slow job starts no thread.
+lock, so a single job uses two cores when the network is faster than one. Small batches are written at once while the
+thread has nothing to do, so a slow job starts none; while it has, nobody else writes, because two writers of one file
+would only wait for each other. When it falls behind, the loop waits for it: memory stays bounded.
 """
 
 import errno
@@ -17,7 +18,7 @@ from downloader.fetch.limits import MIB
 GATHER = MIB
 """How many bytes make a batch worth handing over: fewer cost more in waking the thread than they save."""
 
-_MOST = 8 * GATHER  # bytes handed over and not written yet
+_MOST = 8 * GATHER  # bytes handed over and not known to be written
 _IOV_MAX = 1024  # buffers a call, see sysconf(3)
 
 
@@ -51,13 +52,15 @@ class Writer:
     def write(self, sink: Sink, fd: int, batch: Sequence[bytes], start: int, size: int) -> None:
         """Write ``batch`` (``size`` bytes) at ``start``, now or soon; ``fd`` must stay open until ``settle``.
 
-        Raises OSError when it was tried now; otherwise the sink hears of it from ``collect`` or ``settle``.
+        Raises OSError when it was tried now; otherwise the sink hears of it from here, ``collect`` or ``settle``.
         """
         self.collect()
-        if size < GATHER or self._waiting + size > _MOST:
+        if size < GATHER and not self._waiting:
             _write(fd, batch, start, size)
             sink.wrote(start, start + size)
             return
+        while self._waiting and self._waiting + size > _MOST:
+            self._tell(*self._ended.get())
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="fetch-writer", daemon=True)
             self._thread.start()
