@@ -82,7 +82,7 @@ class Load:
     """
 
     jobs: int
-    clients: int = 64
+    clients: int = 96
     pace: float = 0.0
     cancels: float = 0.1
     deletes: float = 0.3

@@ -70,7 +70,7 @@ def scene(
         store = stack.enter_context(swift.running(folder / "swift")) if s3 else None
         given = {
             "WEB_WORKERS": "2",
-            "MAX_CONCURRENT_WORKERS": "24",
+            "MAX_CONCURRENT_WORKERS": "36",
             "LEASE_SECONDS": f"{LEASE_SECONDS:g}",
             "MAX_QUEUE_SIZE": "100000",
             **(_s3_variables(store) if store else {}),
