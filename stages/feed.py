@@ -36,7 +36,12 @@ class Meter:
         while now - self._samples[0][0] > _WINDOW_SECONDS:
             self._samples.popleft()
         speed = self.speed
-        self._smooth = speed if not self._smooth else self._smooth + _SMOOTHING * (speed - self._smooth)
+        self._smooth = self._smooth + _SMOOTHING * (speed - self._smooth) if self._smooth and speed else speed
+
+    @property
+    def moving(self) -> bool:
+        """Whether the last samples showed any speed."""
+        return bool(self._samples) and self.speed > 0
 
     @property
     def speed(self) -> float:
@@ -70,7 +75,8 @@ class Feed:
         news = {}
         for key, item in held.items():
             meter, before, floor = self._told.get(key) or self._first(item)
-            if item.total > 0 and item.done != before and self._beats.trusted(item):
+            # A transfer that stands still is told of until its speed has come down to nothing.
+            if item.total > 0 and (item.done != before or meter.moving) and self._beats.trusted(item):
                 progress = self._progress(item, meter, floor)
                 news[item.claim.job.id] = progress
                 before, floor = item.done, progress.progress_percent

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from downloader.route import ROUTE, percent_window
 from downloader.states import Stage
-from stages.feed import Feed, Meter
+from stages.feed import TICK_SECONDS, Feed, Meter
 from tests.stages.driving import claim, finish
 
 
@@ -74,6 +74,43 @@ def test_speed_is_over_a_sliding_window():
         meter.add(second, min(second, 10) * 1000)
     assert meter.speed == 0
     assert Meter().eta(5) is None
+
+
+def test_an_eta_does_not_jump_when_the_speed_does():
+    meter, done, shown = Meter(), 0, []
+    for tick in range(240):
+        done += 100 if tick // 20 % 2 else 300  # bytes a tick: three times as fast, then slow, every five seconds
+        meter.add(tick * TICK_SECONDS, done)
+        shown.append(meter.eta(1_000_000 - done))
+    settled = shown[20:]
+    assert all(abs(after - before) <= 0.15 * before for before, after in pairwise(settled))
+
+
+def test_an_eta_adapts_to_what_lasts():
+    meter, done = Meter(), 0
+    for tick in range(80):
+        done += 300 if tick < 40 else 100
+        meter.add(tick * TICK_SECONDS, done)
+    assert meter.eta(4000) == pytest.approx(10, abs=1)
+
+
+def test_a_transfer_that_stands_still_has_no_speed_in_the_end(house):
+    job_id = house.post()
+    beats = house.beats()
+    held = beats.hold(claim(house.store, job_id), house.clock.monotonic())
+    feed = Feed(beats, house.broker, house.clock)
+    for done in (1_000, 2_000, 3_000):
+        held.progress(done, 10_000)
+        feed.run_once()
+        house.clock.offset += 1
+        beats.run_once()
+    assert house.broker.snapshot(job_id).speed_bytes_per_second > 0
+    for _ in range(5):
+        feed.run_once()
+        house.clock.offset += 1
+        beats.run_once()
+    snapshot = house.broker.snapshot(job_id)
+    assert (snapshot.speed_bytes_per_second, snapshot.eta_seconds) == (0, None)
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 5), st.integers(0, 10**9)), min_size=2, max_size=50))
