@@ -25,7 +25,7 @@ SIZE = 2_548_377  # of the demo's picture
 CHUNK, CONNECTIONS = 1 << 16, 2
 DRAIN = 1.0
 # What the drain may take besides: handing back, and the next look of whoever waits for it.
-BESIDES = 5.0
+BESIDES = 10.0
 VARIABLES = {
     "DRAIN_SECONDS": str(DRAIN),
     "DOWNLOAD_CHUNK_SIZE": str(CHUNK),
