@@ -68,6 +68,8 @@ def remove_ended(folder: Path, ended: Callable[[], bool], *, dry_run: bool = Fal
         taken = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
         try:
             folder.rename(taken)
+        except FileNotFoundError:
+            return None  # whoever deletes a job asks nobody
         except OSError as error:
             raise disk.failure(error, folder) from error
     return remove(taken)

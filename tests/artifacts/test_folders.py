@@ -113,3 +113,15 @@ def test_one_folder_that_resists_keeps_no_other(tmp_path: Path, monkeypatch: pyt
     monkeypatch.undo()
     sweep_folders(tmp_path, lambda _ids: ())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_goes_while_it_is_judged_was_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "job"
+    folder.mkdir()
+
+    def ended() -> bool:
+        folder.rmdir()
+        return True
+
+    assert remove_ended(folder, ended) is None
+    assert not list(tmp_path.iterdir())
