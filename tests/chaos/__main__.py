@@ -47,8 +47,7 @@ def main(arguments: argparse.Namespace) -> int:
             if not well:
                 kept = Path(tempfile.gettempdir()) / f"chaos-log-{arguments.seed}"
                 shutil.copy(Path(name) / "service.log", kept)
-                again = f"python -m tests.chaos {' '.join(sys.argv[1:])}"
-                print(f"seed {arguments.seed} failed: {again} --seed {arguments.seed}; the service's log: {kept}")
+                print(f"seed {arguments.seed} failed: {again(arguments.seed)}; the service's log: {kept}")
     print(report.text())
     if arguments.report:
         Path(arguments.report).write_text(report.markdown() + "\n")
@@ -71,7 +70,13 @@ def play(folder: Path, arguments: argparse.Namespace, load: Load, seconds: float
         findings = judge(place, clients.asked, expected, faults.struck, seed=arguments.seed)
         findings.problems += clients.broken + missed(faults, plan)
     findings.problems += [f"process {pid} outlived the service" for pid in place.outlived()]
-    return Report(" ".join(("python -m tests.chaos", *sys.argv[1:])), arguments.seed, took, clients, faults, findings)
+    return Report(again(arguments.seed), arguments.seed, took, clients, faults, findings)
+
+
+def again(seed: int) -> str:
+    """The command that plays this storm once more."""
+    given = [] if "--seed" in sys.argv else ["--seed", str(seed)]
+    return " ".join(("python -m tests.chaos", *sys.argv[1:], *given))
 
 
 def missed(faults: Faults, plan: dict[str, int]) -> list[str]:
