@@ -137,8 +137,7 @@ class _Files:
 
 def leftovers(scene: Scene) -> list[str]:
     """Everything that no job accounts for, once the janitor had its time."""
-    if scene.store:
-        _sweep(scene)
+    _sweep(scene)
     try:
         until(lambda: not list(_left(scene)), LEFT_SECONDS)
     except AssertionError:
