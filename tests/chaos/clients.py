@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -198,24 +199,16 @@ def ask(scene: Scene, method: str, path: str, **kwargs: Any) -> urllib3.BaseHTTP
 
 def undisturbed(scene: Scene, kinds: dict[str, Kind]) -> dict[str, str]:
     """What each kind becomes when nothing happens: the digest of its packets, or its error code."""
-    found: dict[str, str] = {}
 
-    def one(name: str, kind: Kind) -> None:
-        url = scene.host.source(kind.source, calm=name.replace(" ", "_"))
-        job = scene.service.ended(scene.service.post(url, **kind.options), 120)
+    def one(name: str) -> str:
+        url = scene.host.source(kinds[name].source, calm=name.replace(" ", "_"))
+        job = scene.service.ended(scene.service.post(url, **kinds[name].options), 120)
         if job["status"] == "failed":
-            found[name] = str(job["errorCode"])
-        else:
-            found[name] = packets(ask(scene, "GET", f"/jobs/{job['id']}/artifact").data)
+            return str(job["errorCode"])
+        return packets(ask(scene, "GET", f"/jobs/{job['id']}/artifact").data)
 
-    threads = [threading.Thread(target=one, args=item) for item in kinds.items()]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    missing = kinds.keys() - found.keys()
-    assert not missing, f"undisturbed jobs did not end: {missing}"
-    return found
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        return dict(zip(kinds, pool.map(one, kinds), strict=True))
 
 
 def packets(data: bytes) -> str:
