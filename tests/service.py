@@ -85,6 +85,8 @@ class Service:
             **(variables or {}),
         }
         self.log = folder / "service.log"
+        # Only we hold the other end: when we are killed, what we started sees it close.
+        self._lifeline, self._ours = os.pipe()
         self.processes: list[subprocess.Popen[bytes]] = []
         self._roles = roles
         self._http = urllib3.PoolManager(maxsize=64, retries=False, timeout=30)
@@ -121,18 +123,21 @@ class Service:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        os.close(self._ours)
+        os.close(self._lifeline)
         self._http.clear()
         self._stack.close()
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start ``python -m ARGUMENTS``, in a session of its own."""
+        """Start ``python -m ARGUMENTS``, in a session of its own; it ends with us, also when we are killed."""
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [sys.executable, "-m", *arguments, "--lifeline-fd", str(self._lifeline)],
                 env=self.environment,
                 cwd=self._root,
                 stdout=log,
                 stderr=log,
+                pass_fds=(self._lifeline,),
                 start_new_session=True,
             )
         self.processes.append(process)

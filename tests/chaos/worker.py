@@ -127,21 +127,22 @@ class _Patched:
         return getattr(self._module, name)
 
 
-def up(plans: str, each: int) -> int:
+def up(plans: str, each: int, lifeline: int) -> int:
     settings = config.load()
     specs = [ProcessSpec("web", ("-m", "web"), stage=False)]
     for name in stage_names():
         argv = ("-m", "tests.chaos.worker", plans, name, "--slots", str(default_size(name, settings)[1]))
         specs += [ProcessSpec(f"{name}-{number}", argv) for number in range(each)]
     specs.append(ProcessSpec("janitor-0", ("-m", "stages", JANITOR, "--worker", "--slots", "1")))
-    return Supervisor(specs, grace=settings.drain_seconds + 2).run()
+    return Supervisor(specs, grace=settings.drain_seconds + 2, lifeline=lifeline).run()
 
 
 def main() -> int:
     plans, name = sys.argv[1:3]
     if name == "up":
         # Two of each: what one process holds while it is frozen, another must be there to take.
-        return up(plans, int(sys.argv[3]) if sys.argv[3:] else 2)
+        *each, _option, lifeline = sys.argv[3:]
+        return up(plans, int(each[0]) if each else 2, int(lifeline))
     if name == JANITOR:
         return stages_main([name, "--worker"])
     options = sys.argv[3:]
