@@ -28,6 +28,7 @@ _GAP_TICKS = 3
 _STALE_EVERY = 5
 _SWEEP_EVERY = 5
 _DEEP_SWEEP_EVERY = 600
+_DEEP_SWEEP_FIRST = 60  # soon, for a janitor that is restarted again and again; not at once, when all else starts too
 CONSUMER = "janitor"
 
 log = structlog.get_logger()
@@ -100,7 +101,7 @@ class Janitor:
             self._store.mend()
             self._sweep.work_folders()
             self._sweep.expired()
-        if self._ticks % _DEEP_SWEEP_EVERY == _DEEP_SWEEP_EVERY - 1:
+        if self._ticks % _DEEP_SWEEP_EVERY == _DEEP_SWEEP_FIRST:
             self._store.forget_workers()
             self._sweep.orphans()
 

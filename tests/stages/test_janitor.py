@@ -124,6 +124,14 @@ def test_work_folders_of_ended_and_unknown_jobs_go(house, janitor):
     assert [item.name for item in house.settings.jobs_dir.iterdir()] == [running]
 
 
+def test_files_without_a_job_go_within_a_janitors_first_minute(house, janitor):
+    folder = house.settings.artifacts_dir / ("0f" * 16)
+    folder.mkdir(parents=True)
+    for _ in range(61):
+        janitor.run_once()
+    assert not folder.exists()
+
+
 def test_an_expired_artifact_goes_and_the_job_says_so(house, janitor):
     past = datetime.now(UTC) - timedelta(seconds=1)
     job = done_job(house.store, house.settings.artifacts_dir, new(), expires_at=past)
