@@ -73,8 +73,8 @@ class Sidecar(msgspec.Struct, frozen=True, rename="camel"):
 class Artifact(msgspec.Struct, frozen=True, rename="camel"):
     """The published file.
 
-    ``locator`` is a path relative to DATA_DIR or absolute (local) or an object key (s3); ``digest`` is the hex SHA-256
-    where it was computed on the way, else empty.
+    ``locator`` is a path relative to DATA_DIR or absolute (local) or an object key (s3); ``digest`` is what the
+    store keeps of the bytes (s3: see ``s3_upload.digest``), or empty.
     """
 
     storage: Literal["local", "s3"]

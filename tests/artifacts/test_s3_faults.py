@@ -1,6 +1,5 @@
 """What S3 servers do wrong: each fault ends in a whole artifact or one clear error, with nothing left behind."""
 
-import hashlib
 import os
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from downloader.artifacts.s3_upload import part_size
 from downloader.config import Settings
 from downloader.errors import Cancelled, InsufficientStorage, StorageFailed, StorageRefused
 from downloader.job import Artifact
+from tests.artifacts import digests
 from tests.artifacts.conftest import JOB, publication
 from tests.artifacts.faults import Fault, FaultProxy, proxied
 
@@ -181,7 +181,7 @@ def test_the_object_says_what_it_is(s3: ArtifactStore, s3_settings: Settings, ma
         found = client.head_object(Bucket=s3_settings.s3_bucket, Key=artifact.locator)
         assert found["ContentType"] == "video/mp4"
         assert found["ContentDisposition"] == "attachment; filename=\"Title.mp4\"; filename*=UTF-8''T%C3%AFtle.mp4"
-        assert found["Metadata"] == {"sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
+        assert found["Metadata"] == {"sha256-blocks": digests.of(source.read_bytes())}
         s3.delete(artifact)
     client.close()
 
