@@ -1,6 +1,7 @@
 """One server of ours as a process: its lock, its keeper, its end."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import signal
@@ -152,16 +153,27 @@ class Kept:
 def socket_folder(folder: Path) -> Path:
     """An empty folder for the server's socket: ``folder/run``, or a temporary one when that path is too long.
 
-    A temporary one that an earlier, killed run left behind is removed: ``run`` links to it.
+    The same at every start, unless a stranger took the temporary name. ``run`` links to a temporary one: what an
+    earlier, killed run left behind is removed.
     """
     run = folder / "run"
     remove_socket_folder(folder)
     if len(os.fsencode(run)) <= SOCKET_PATH_BYTES:
         run.mkdir(mode=0o700)
         return run
-    temporary = Path(tempfile.mkdtemp(prefix=SOCKET_PREFIX))
+    temporary = _temporary(folder)
     run.symlink_to(temporary)
     return temporary
+
+
+def _temporary(folder: Path) -> Path:
+    named = Path(tempfile.gettempdir()) / (SOCKET_PREFIX + hashlib.sha256(os.fsencode(folder)).hexdigest()[:16])
+    shutil.rmtree(named, ignore_errors=True)
+    try:
+        named.mkdir(mode=0o700)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix=SOCKET_PREFIX))
+    return named
 
 
 def remove_socket_folder(folder: Path) -> None:

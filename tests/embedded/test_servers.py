@@ -186,11 +186,26 @@ def test_a_temporary_socket_folder_of_a_killed_run_is_removed(tmp_path):
     folder = tmp_path / ("x" * 100)
     folder.mkdir()
     left_behind = process.socket_folder(folder)
+    (left_behind / "socket").touch()
     fresh = process.socket_folder(folder)
-    assert fresh.is_dir()
-    assert not left_behind.exists()
+    assert fresh == left_behind, "who is connected finds the server again"
+    assert not list(fresh.iterdir())
     process.remove_socket_folder(folder)
     assert not fresh.exists()
+
+
+def test_a_temporary_name_that_a_stranger_took_is_left_to_him(tmp_path):
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    taken = process.socket_folder(folder)
+    process.remove_socket_folder(folder)
+    taken.touch()
+    other = process.socket_folder(folder)
+    assert other != taken
+    assert other.is_dir()
+    process.remove_socket_folder(folder)
+    assert not other.exists()
+    taken.unlink()
 
 
 def test_a_cluster_of_another_version_is_refused(tmp_path):
