@@ -282,7 +282,7 @@ def test_a_server_that_is_away_is_a_failure(tmp_path: Path, make_source: MakeSou
     began = time.monotonic()
     with pytest.raises(StorageFailed):
         store.health()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10, "far below the minute that a transfer may take"
     store.close()
 
 
@@ -291,7 +291,7 @@ def test_a_server_that_hangs_is_unhealthy_in_time(broken: Callable[..., tuple[Ar
     began = time.monotonic()
     with pytest.raises(StorageFailed):
         store.health()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10, "far below the minute that a transfer may take"
 
 
 @pytest.mark.parametrize("operation", ["head", "create", "part"])
