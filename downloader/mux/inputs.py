@@ -35,8 +35,9 @@ def opened(work: Path, fetched: FetchedTrack, *, decoded: bool) -> Iterator[Any]
         # The frame rate is in the file: no pictures are read ahead to measure it, which took 2 ms and more.
         options |= {"enable_drefs": "0", "use_absolute_path": "0", "fpsprobesize": "0"}
         if not decoded:
-            # So is all else that a copy needs: no decoder sees a stranger's bytes, which took 1 ms and more.
-            options["codec_whitelist"] = "none"
+            # So is all else that a copy needs: no decoder sees a stranger's bytes, which took 1 ms and more. But for
+            # VP9: FFmpeg writes its description (vpcC) anew, and the pixel format is in the pictures alone.
+            options["codec_whitelist"] = "vp9"
     source = av.open(str(path), "r", format=demuxer, options=options, metadata_errors="replace")
     try:
         yield source

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from downloader.errors import MediaInvalid
-from downloader.mux import blocks, check, cuts, extras, formats, lanes, moov, sink
+from downloader.mux import blocks, check, cuts, extras, formats, lanes, moov, sink, splice
+from downloader.mux.boxes import Unsuited
 from downloader.mux.extras import Extras
 from downloader.mux.formats import Container
 from downloader.mux.languages import three_letters
@@ -27,20 +28,39 @@ class _Cutting:
 
 def remux(task: Task) -> Outcome:
     """Copy the task's tracks into one file."""
+    try:
+        return _spliced(task)
+    except Unsuited:
+        pass  # packet by packet, then
     cutting = _cutting(task) if task.media.cuts else _Cutting()
     try:
-        return _written(task, cutting, in_front=True)
+        return _copied(task, cutting, in_front=True)
     except sink.IndexTooLong:
-        return _written(task, cutting, in_front=False)
+        return _copied(task, cutting, in_front=False)
 
 
-def _written(task: Task, cutting: _Cutting, *, in_front: bool) -> Outcome:
+def _spliced(task: Task) -> Outcome:
+    """In large pieces, where the tracks are fragmented MP4; raises Unsuited otherwise, with nothing written."""
+    media = task.media
+    container = formats.container(media.container)
+    with (
+        splice.parts(task, container) as parts,
+        gathered(task.work, task.tracks, picture=container.video != frozenset()) as found,
+    ):
+        if formats.fitting(container, *_codecs(found)) is not container:
+            raise Unsuited
+        declared = max(source.seconds for source in found)
+        with blocks.ahead(task.path, _expected(found, declared, declared), durable=task.durable):
+            written = splice.spliced(task, container, found, parts, declared or media.duration_s)
+    return _outcome(task, container, found, _Cutting(), written=written, declared=declared)
+
+
+def _copied(task: Task, cutting: _Cutting, *, in_front: bool) -> Outcome:
+    """Packet by packet."""
     media, timeline = task.media, cutting.timeline
     wanted = formats.container(media.container)
     with gathered(task.work, task.tracks, picture=wanted.video != frozenset()) as found:
-        picture = next((source.picture for source in found if source.picture is not None), None)
-        sound = next((source.sound for source in found if source.sound is not None), None)
-        container = formats.fitting(wanted, codec_of(picture), codec_of(sound))
+        container = formats.fitting(wanted, *_codecs(found))
         declared = max(source.seconds for source in found)
         total = timeline.length(declared or media.duration_s)
         options = _options(container, found, task.along, total, in_front=in_front)
@@ -58,13 +78,29 @@ def _written(task: Task, cutting: _Cutting, *, in_front: bool) -> Outcome:
     if any(strand.empty for strand in strands):
         raise MediaInvalid("A track holds no media at all.")
     written = max(strand.end for strand in strands) - min(0.0, *(strand.start for strand in strands))
+    return _outcome(task, container, found, cutting, written=written, declared=declared)
+
+
+def _outcome(
+    task: Task, container: Container, found: list[Source], cutting: _Cutting, *, written: float, declared: float
+) -> Outcome:
+    """Check the file, in which ``written`` seconds of media lie; the sources say that they hold ``declared``."""
+    media, timeline = task.media, cutting.timeline
+    total = timeline.length(declared or media.duration_s)
     if written < total - check.tolerance(total) and declared and not any(source.jumps for source in found):
         raise MediaInvalid(f"The media ends after {written:.1f} s of {total:.1f} s.")
-    holds = {"picture": picture is not None, "sound": sound is not None}
-    seconds = check.checked(task.path, container, **holds, seconds=written)
+    picture, sound = (codec is not None for codec in _codecs(found))
+    seconds = check.checked(task.path, container, picture=picture, sound=sound, seconds=written)
     odd = check.compared(seconds, timeline.length(media.duration_s))
-    warnings = (*_said(wanted, container), *cutting.warnings, *odd)
-    return Outcome(container, seconds, picture is not None, timeline, warnings)
+    warnings = (*_said(formats.container(media.container), container), *cutting.warnings, *odd)
+    return Outcome(container, seconds, picture, timeline, warnings)
+
+
+def _codecs(found: list[Source]) -> tuple[str | None, str | None]:
+    """What picture and sound are encoded with."""
+    picture = next((source.picture for source in found if source.picture is not None), None)
+    sound = next((source.sound for source in found if source.sound is not None), None)
+    return codec_of(picture), codec_of(sound)
 
 
 def _expected(found: list[Source], total: float, declared: float) -> int:

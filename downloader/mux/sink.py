@@ -4,6 +4,7 @@ import errno
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ class IndexTooLong(Exception):
 
 
 @contextmanager
-def created(path: Path, container: Container, media: Media, options: dict[str, str] | None = None) -> Iterator[Any]:
-    """An OutputContainer at ``path`` with the tags of ``media``; the file is whole when the block ends well."""
+def created(
+    target: Path | BytesIO, container: Container, media: Media, options: dict[str, str] | None = None
+) -> Iterator[Any]:
+    """An OutputContainer at ``target`` with the tags of ``media``; the file is whole when the block ends well."""
     # bitexact: no random ids and no clock in the file, so that the same step gives the same bytes.
     fixed = {"fflags": "+bitexact"} | ({"brand": "M4A "} if container.name == "m4a" else {})
-    output = av.open(str(path), "w", format=container.muxer, options=fixed | (options or {}))
+    file = str(target) if isinstance(target, Path) else target
+    output = av.open(file, "w", format=container.muxer, options=fixed | (options or {}))
     output.metadata.update(tags(media))
     try:
         yield output

@@ -39,7 +39,7 @@ def index_before_media(path: Path) -> bool:
 )
 def test_the_index_comes_first(mux: Callable[..., Muxed], tmp_path: Path, video: str, audio: str, codec: str) -> None:
     tracks = [
-        fetched(make_video(tmp_path / video, 6, (160, 90), codec=codec), "video"),
+        fetched(make_video(tmp_path / video, 6, (160, 90), codec=codec, fragmented=False), "video"),
         fetched(make_audio(tmp_path / audio, 6), "audio"),
     ]
 
@@ -51,7 +51,7 @@ def test_the_index_comes_first(mux: Callable[..., Muxed], tmp_path: Path, video:
 
 def test_the_room_for_the_index_is_little(mux: Callable[..., Muxed], tmp_path: Path) -> None:
     tracks = [
-        fetched(make_video(tmp_path / "v.mp4", 60, (160, 90), fps=30), "video"),
+        fetched(make_video(tmp_path / "v.mp4", 60, (160, 90), fps=30, fragmented=False), "video"),
         fetched(make_audio(tmp_path / "a.m4a", 60), "audio"),
     ]
 
@@ -79,7 +79,7 @@ def test_an_index_longer_than_its_room_is_moved(tmp_path: Path, monkeypatch: pyt
     from downloader.mux.task import Task
 
     monkeypatch.setattr(moov, "room", lambda *_, **__: 600)
-    video = make_video(tmp_path / "v.mp4", 6, (160, 90))
+    video = make_video(tmp_path / "v.mp4", 6, (160, 90), fragmented=False)
     tracks = (fetched(video, "video"),)
     media = Media(operation="copy", container="mp4")
     along = extras.load(tmp_path, tracks, media)
@@ -88,3 +88,12 @@ def test_an_index_longer_than_its_room_is_moved(tmp_path: Path, monkeypatch: pyt
 
     assert index_before_media(tmp_path / "out.mp4")
     assert digests(tmp_path / "out.mp4", "video") == digests(video, "video")
+
+
+@pytest.mark.parametrize("fragmented", [True, False])
+def test_vp9_goes_from_mp4_to_mp4(mux: Callable[..., Muxed], tmp_path: Path, *, fragmented: bool) -> None:
+    video = make_video(tmp_path / "v.mp4", 3, (160, 90), codec="vp9", fragmented=fragmented)
+
+    made = mux(Media(operation="copy", container="mp4"), fetched(video, "video"))
+
+    assert digests(tmp_path / made.main.path, "video") == digests(video, "video")
