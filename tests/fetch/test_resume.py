@@ -16,6 +16,7 @@ import pytest
 from downloader.errors import Cancelled, DownloadError, LeaseLost, TimedOut
 from downloader.fetch import journal
 from tests.fetch.conftest import Bench, in_thread, video
+from tests.fetch.test_sabr import VIDEO, Programme, tracks
 from tests.origin import Call, Origin, media_bytes
 from tests.waiting import until
 
@@ -175,8 +176,8 @@ from downloader.config import Settings
 from downloader.fetch.engine import Engine
 from downloader.fetch.task import Task
 from downloader.handoff import Track
-work, url, transport = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-settings = Settings(data_dir=work, media_allow_networks=(ip_network("127.0.0.0/8"),), typetype_api_base="http://127.0.0.1:1")
+work, url, transport, base = Path(sys.argv[1]), *sys.argv[2:]
+settings = Settings(data_dir=work, media_allow_networks=(ip_network("127.0.0.0/8"),), typetype_api_base=base)
 track = Track(key="video", kind="video", transport=transport, url=url, itag=137, size=20 << 20)
 Engine(settings).fetch([track], Task(work=work, epoch=1, check=lambda: None, progress=lambda done, total: None))
 """
@@ -186,9 +187,11 @@ def on_disk(bench: Bench) -> int:
     return sum(path.stat().st_blocks * 512 for path in bench.work.rglob("*.media"))
 
 
-def kill_when(bench: Bench, url: str, reached: Callable[[], bool], transport: str = "ranges") -> None:
+def kill_when(
+    bench: Bench, url: str, reached: Callable[[], bool], transport: str = "ranges", base: str = "http://127.0.0.1:1"
+) -> None:
     """A process that fetches, killed as soon as that is reached."""
-    command = [sys.executable, "-c", CHILD, str(bench.work), url, transport]
+    command = [sys.executable, "-c", CHILD, str(bench.work), url, transport, base]
     child = subprocess.Popen(command, cwd=Path(__file__).parents[2])
     try:
         until(reached, 30)
@@ -233,6 +236,28 @@ def test_killed_between_segments(origin: Origin, bench: Bench) -> None:
     assert bench.bytes_of(fetched) == b"".join(segments)
     assert [seen.path for seen in origin.requests[before:]] == ["/a.m3u8", "/2.ts"]
     assert fetched.bytes_moved == len(segments[2])
+    assert len(bench.left()) == 2
+
+
+def test_killed_between_the_parts_of_sabr(origin: Origin, bench: Bench) -> None:
+    """The second of four parts never comes: another process asks for that one alone."""
+    programme = Programme(20 << 20)
+
+    def script(call: Call) -> None:
+        if call.seen.query["part"] == "1":
+            call.wait(60)
+        else:
+            programme.serve(call)
+
+    url = origin.add("/sabr/download/abc", script=script)
+    base = origin.url("")
+    kill_when(bench, url, lambda: noted_aside(bench) == 2, "sabr", base)
+    origin.resource("/sabr/download/abc").script = programme.serve
+    bench.options = {"typetype_api_base": base}
+    before, bench.epoch = len(origin.requests), 2
+    fetched = bench.fetch(tracks(origin, programme)[0])
+    assert bench.bytes_of(fetched) == programme.bodies[VIDEO]
+    assert [seen.query["part"] for seen in origin.requests[before:]] == ["1"]
     assert len(bench.left()) == 2
 
 
