@@ -29,6 +29,7 @@ _STALE_EVERY = 5
 _SWEEP_EVERY = 5
 _DEEP_SWEEP_EVERY = 600
 _DEEP_SWEEP_FIRST = 60  # soon, for a janitor that is restarted again and again; not at once, when all else starts too
+_IDLE_SECONDS = 3600.0
 CONSUMER = "janitor"
 
 log = structlog.get_logger()
@@ -103,6 +104,8 @@ class Janitor:
             self._sweep.expired()
         if self._ticks % _DEEP_SWEEP_EVERY == _DEEP_SWEEP_FIRST:
             self._store.forget_workers()
+            for stage in stage_names():
+                self._broker.forget_idle(stage, _IDLE_SECONDS)
             self._sweep.orphans()
 
     def _add(self, entries: Iterable[Entry]) -> None:

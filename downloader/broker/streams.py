@@ -120,6 +120,23 @@ class Streams:
                 if not _gone(error):
                     raise
 
+    def forget_idle(self, stage: str, idle: float) -> int:
+        """Remove the consumers that hold nothing and have not asked for ``idle`` seconds; how many.
+
+        A slot asks every few seconds, so these have ended with their machine. One that comes back is made anew.
+        """
+        key, removed = self.key(stage), 0
+        with translated():
+            try:
+                for consumer in self._commands.xinfo_consumers(key, GROUP):
+                    if not consumer["pending"] and consumer["idle"] >= idle * 1000:
+                        self._commands.xgroup_delconsumer(key, GROUP, consumer["name"])
+                        removed += 1
+            except ResponseError as error:
+                if not _gone(error):
+                    raise
+        return removed
+
     def ping(self) -> None:
         """Raise BrokerUnavailable when Redis is away."""
         with translated():

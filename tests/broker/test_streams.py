@@ -56,6 +56,16 @@ def test_pending_entries_of_the_dead_are_taken_over(broker):
     broker.forget("fetch", "dead")
 
 
+def test_consumers_that_hold_nothing_and_do_not_ask_are_forgotten(broker, raw):
+    broker.add([ONE, TWO])
+    read(broker, "holds")
+    broker.settle(read(broker, "ended"))
+    assert broker.forget_idle("fetch", idle=60) == 0
+    assert broker.forget_idle("fetch", idle=0) == 1
+    assert [consumer["name"] for consumer in raw.xinfo_consumers(broker.key("fetch"), "workers")] == ["holds"]
+    assert broker.forget_idle("mux", idle=0) == 0, "a stream that is not there"
+
+
 @pytest.mark.parametrize("loss", ["key", "group"])
 def test_a_lost_stream_or_group_is_made_anew(broker, raw, loss):
     broker.add([ONE])
