@@ -17,7 +17,8 @@ FROM python:3.11-slim
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends tini \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 --user-group --no-create-home downloader \
+ && groupadd --gid 10001 downloader \
+ && useradd --uid 10001 --gid downloader --no-create-home --shell /usr/sbin/nologin downloader \
  && install --directory --owner=downloader --group=downloader /data
 COPY --from=build /opt/downloader /opt/downloader
 ENV PATH=/opt/downloader/bin:$PATH DATA_DIR=/data PYTHONUNBUFFERED=1

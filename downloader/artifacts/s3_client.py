@@ -46,6 +46,7 @@ _AGAIN: Final = frozenset(
         "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "InternalError",
         "ServiceUnavailable", "OperationAborted", "RequestTimeout", _SKEWED, "BadDigest",
         "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "ConditionalRequestConflict",
+        "InvalidDigest",  # what Garage says of bytes that differ from their signed hash
     }
 )  # fmt: skip
 _FULL: Final = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientCapacity", "StorageFull"})

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -14,6 +14,7 @@ POLL_SECONDS = 1.0
 SILENCE_SECONDS = 40.0  # the service sends a comment every 15 s; beyond this the stream is dead
 AWAY_SECONDS = 60.0  # a service that restarts is back by then
 ENDED = ("done", "failed")
+_REDIRECTS = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
 
 Job = dict[str, Any]
 
@@ -86,7 +87,12 @@ class Service:
 
     def artifact(self, job_id: str) -> urllib3.BaseHTTPResponse:
         """The finished file as a response to stream and close; redirects are followed. Raises Refused, Unreachable."""
-        response = self._request("GET", f"/jobs/{_segment(job_id)}/artifact?download=1", redirect=True)
+        path = f"/jobs/{_segment(job_id)}/artifact?download=1"
+        response = self._request("GET", path)
+        location = response.get_redirect_location()
+        if location:
+            response.close()
+            response = self._elsewhere(urljoin(self.base + path, location))
         if response.status != HTTPStatus.OK:
             with response:
                 raise _refusal(response)
@@ -122,14 +128,21 @@ class Service:
         return found
 
     def _request(self, method: str, path: str, **options: Any) -> urllib3.BaseHTTPResponse:
-        options.setdefault("redirect", False)
-        if options["redirect"]:
-            options["retries"] = urllib3.Retry(total=False, redirect=5)
         try:
-            return self._pool.request(method, self.base + path, preload_content=False, **options)
+            return self._pool.request(method, self.base + path, preload_content=False, redirect=False, **options)
         except (HTTPError, ValueError) as error:
             raise Unreachable(
                 f"No downloader answers on {self.base}. Start one with `downloader up`, or name it with --server."
+            ) from error
+
+    def _elsewhere(self, url: str) -> urllib3.BaseHTTPResponse:
+        """What stands at ``url``, where the service sent us: the artifact store."""
+        try:
+            return self._pool.request("GET", url, preload_content=False, retries=_REDIRECTS)
+        except (HTTPError, ValueError) as error:
+            raise Unreachable(
+                f"The file lies on {urlsplit(url).netloc}, which cannot be reached from here:"
+                " the service's S3_PUBLIC_ENDPOINT names where clients reach the store."
             ) from error
 
 

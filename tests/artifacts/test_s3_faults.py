@@ -75,6 +75,7 @@ PASSING = [
     Fault("part", 4, 503, "SlowDown"),
     Fault("part", 2, 400, "RequestTimeout"),
     Fault("part", 1, 400, "BadDigest"),
+    Fault("part", 1, 400, "InvalidDigest"),
     Fault("part", 1, hang=True),
     Fault("complete", 3, 503, "SlowDown"),
     Fault("complete", 2, 200, "InternalError"),

@@ -11,13 +11,13 @@ from downloader.cli.client import Refused, Service, Unreachable
 
 
 class Scripted(BaseHTTPRequestHandler):
-    """Answers each path with the next of its scripted answers, the last one again and again."""
+    """Answers each path with the next of its scripted answers, the last one again and again; 302 leads to its kind."""
 
     def do_GET(self):
         answers = self.server.script[self.path]
         status, kind, body = answers.pop(0) if len(answers) > 1 else answers[0]
         self.send_response(status)
-        self.send_header("Content-Type", kind)
+        self.send_header("Location" if status == 302 else "Content-Type", kind)
         self.end_headers()
         self.wfile.write(body)
 
@@ -116,3 +116,24 @@ def test_an_id_cannot_lead_to_another_path(serve, job_id):
     answer = as_json({"error": "There is no such job.", "errorCode": "not_found"}, 404)
     with pytest.raises(Refused):
         serve({path: [answer]}).job(job_id)
+
+
+def test_the_file_is_fetched_from_the_store_that_the_service_names(serve):
+    path = "/jobs/a/artifact?download=1"
+    store = serve({"/there?signed=1": [(200, "video/mp4", b"film")], "/moved": [(302, "/there?signed=1", b"")]})
+    for way in ("/there?signed=1", "/moved"):
+        with serve({path: [(302, f"{store.base}{way}", b"")]}).artifact("a") as response:
+            assert response.read() == b"film"
+
+
+def test_a_store_that_cannot_be_reached_is_named(serve):
+    service = serve({"/jobs/a/artifact?download=1": [(302, "http://127.0.0.1:9/key?X-Amz-Signature=secret", b"")]})
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9.*S3_PUBLIC_ENDPOINT") as caught:
+        service.artifact("a")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_store_that_refuses_is_a_refusal(serve):
+    store = serve({"/there": [(403, "application/xml", b"<Error/>")]})
+    with pytest.raises(Refused, match="answered 403"):
+        serve({"/jobs/a/artifact?download=1": [(302, f"{store.base}/there", b"")]}).artifact("a")

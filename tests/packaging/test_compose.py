@@ -17,17 +17,17 @@ TEXT = (Path(__file__).parents[2] / "compose.yaml").read_text()
 COMPOSE = yaml.safe_load(TEXT)
 SERVICES = COMPOSE["services"]
 GIVEN = {"DB_PASSWORD": "p@ss:word/1", "S3_ACCESS_KEY": "GK" + "a" * 24, "S3_SECRET_KEY": "b" * 64}
-VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)(?::([-?])((?:[^{}]|\$\{[^}]*\})*))?\}")
+VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)(?:(:?[-?])((?:[^{}]|\$\{[^}]*\})*))?\}")
 
 
 def substitute(value: str, given: dict[str, str]) -> str:
-    """As `docker compose` fills in `${NAME}`, `${NAME:-default}` and `${NAME:?message}`."""
+    """As `docker compose` fills in `${NAME}`, `${NAME:-default}`, `${NAME-default}` and `${NAME:?message}`."""
 
     def fill(match: re.Match[str]) -> str:
         name, kind, text = match.groups()
-        if given.get(name):
+        if given.get(name) or (kind == "-" and name in given):
             return given[name]
-        if kind == "?":
+        if kind == ":?":
             raise KeyError(name)
         return substitute(text or "", given)
 
@@ -87,7 +87,7 @@ class Garage(BaseHTTPRequestHandler):
         answers = {
             "/v2/GetClusterStatus": lambda: {"layoutVersion": state["version"], "nodes": [{"id": NODE, "isUp": True}]},
             "/v2/GetClusterLayout": lambda: {"version": state["version"], "roles": state["roles"]},
-            "/v2/GetKeyInfo": lambda: state["keys"].get(query["id"]),
+            "/v2/GetKeyInfo": lambda: state["keys"].get(query["id"]) if query["showSecretKey"] == "true" else {},
             "/v2/GetBucketInfo": lambda: state["buckets"].get(query["globalAlias"]),
         }
         self.answer(answers[split.path]())
@@ -127,27 +127,82 @@ class Garage(BaseHTTPRequestHandler):
         pass
 
 
-def test_the_bootstrap_makes_layout_key_and_bucket_once(monkeypatch):
-    script = COMPOSE["configs"]["garage-bootstrap"]["content"]
+@pytest.fixture
+def garage():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Garage)
     server.state = {"version": 0, "roles": [], "keys": {}, "buckets": {}, "posts": []}
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    try:
-        for name, value in environment("garage-bootstrap", GIVEN).items():
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def bootstrap(garage, monkeypatch):
+    """Runs the script of the one-shot service, with variables of one's own."""
+
+    def run(**given):
+        for name, value in environment("garage-bootstrap", GIVEN | given).items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setenv("GARAGE_ADMIN", f"http://127.0.0.1:{server.server_address[1]}")
+        # What Garage and the script agree on stays as it was.
+        monkeypatch.setenv("GARAGE_ADMIN_TOKEN", GIVEN["S3_SECRET_KEY"])
+        monkeypatch.setenv("GARAGE_ADMIN", f"http://127.0.0.1:{garage.server_address[1]}")
+        script = COMPOSE["configs"]["garage-bootstrap"]["content"]
         exec(compile(script, "garage-bootstrap.py", "exec"), {})  # noqa: S102 - it is our own file
-        first = list(server.state["posts"])
-        exec(compile(script, "garage-bootstrap.py", "exec"), {})  # noqa: S102 - it is our own file
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+
+    return run
+
+
+def test_the_bootstrap_makes_layout_key_and_bucket_once(garage, bootstrap):
+    bootstrap()
+    first = list(garage.state["posts"])
+    bootstrap()
     assert first == [
         f"/v2/{name}"
         for name in ("UpdateClusterLayout", "ApplyClusterLayout", "ImportKey", "CreateBucket", "AllowBucketKey")
     ]
-    assert server.state["posts"][len(first) :] == ["/v2/AllowBucketKey"]
-    assert server.state["allowed"] == ("b1", GIVEN["S3_ACCESS_KEY"])
-    assert server.state["roles"][0]["id"] == NODE
+    assert garage.state["posts"][len(first) :] == ["/v2/AllowBucketKey"]
+    assert garage.state["allowed"] == ("b1", GIVEN["S3_ACCESS_KEY"])
+    assert garage.state["roles"][0]["id"] == NODE
+
+
+@pytest.mark.parametrize(("name", "value"), [("S3_ACCESS_KEY", "minio"), ("S3_SECRET_KEY", "c" * 63)])
+def test_the_bootstrap_says_what_a_key_must_look_like(garage, bootstrap, name, value):
+    with pytest.raises(SystemExit, match="24 hexadecimal digits"):
+        bootstrap(**{name: value})
+    assert garage.state["posts"] == []
+
+
+def test_the_bootstrap_tells_that_a_key_has_another_secret(garage, bootstrap):
+    bootstrap()
+    with pytest.raises(SystemExit, match="another secret"):
+        bootstrap(S3_SECRET_KEY="c" * 64)
+
+
+def test_the_bootstrap_repeats_why_garage_refuses(garage, bootstrap, monkeypatch):
+    monkeypatch.setattr(Garage, "do_POST", lambda self: self.send_error(400, "Not in this house"))
+    with pytest.raises(SystemExit, match=r"(?s)UpdateClusterLayout with 400.*Not in this house"):
+        bootstrap()
+
+
+def test_what_runs_once_gives_up_in_the_end():
+    """Otherwise `docker compose up` waits for ever where a variable is wrong."""
+    waited_for = {
+        name
+        for service in SERVICES.values()
+        for name, when in (service["depends_on"].items() if isinstance(service.get("depends_on"), dict) else ())
+        if when["condition"] == "service_completed_successfully"
+    }
+    assert waited_for == {"migrate", "garage-bootstrap"}
+    assert {SERVICES[name]["restart"] for name in waited_for} == {"on-failure:5"}
+
+
+def test_clients_reach_the_files_on_the_port_that_is_published():
+    settings = config.load(environment("web", GIVEN))
+    (port,) = SERVICES["garage"]["ports"]
+    assert substitute(port, GIVEN) == "127.0.0.1:3900:3900"
+    assert settings.s3_public_endpoint == "http://localhost:3900"
+    relayed = config.load(environment("web", GIVEN | {"S3_PUBLIC_ENDPOINT": ""}))
+    assert relayed.s3_public_endpoint == ""

@@ -40,6 +40,13 @@ def test_every_number_of_a_default_is_true():
             assert f"`{default:g}`" in defaults[names[0]] or f"`{default}`" in defaults[names[0]], names
 
 
+def test_every_variable_of_the_compose_file_is_described():
+    section = OPERATING.partition("### With Docker Compose")[2].partition("\n## ")[0]
+    described = {name for row in rows(section) for name in row[0].split(", ")} - {"Variable"}
+    used = set(re.findall(r"\$\{([A-Z0-9_]+)", (ROOT / "compose.yaml").read_text()))
+    assert described == used - {"DOWNLOADER_TAG", "REVISION", "BUILD_TIME"}
+
+
 def test_every_error_code_is_described():
     section = OPERATING.partition("## Error codes")[2].partition("\n## ")[0]
     classes = [kind for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "code")]

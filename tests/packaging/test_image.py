@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socketserver
 import subprocess
@@ -111,6 +112,12 @@ def test_the_healthcheck_tells(status, healthy):
             server.shutdown()
             thread.join()
     assert (done.returncode == 0) == healthy
+
+
+def test_its_user_is_the_one_whose_volume_the_documents_prepare():
+    run = next(step.rest for step in DOCKERFILE if step.stage == 1 and step.word == "RUN")
+    uid, gid = re.search(r"--uid (\d+)", run)[1], re.search(r"groupadd .*--gid (\d+)", run)[1]
+    assert f"chown -R {uid}:{gid}" in (ROOT / "docs" / "operating.md").read_text()
 
 
 def test_it_runs_as_an_ordinary_user_and_stops_politely():
