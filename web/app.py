@@ -2,7 +2,7 @@
 
 from flask import Flask, Response
 
-from web import artifacts, errors, events, health, jobs
+from web import artifacts, errors, events, health, jobs, metrics
 from web.parts import Parts
 
 
@@ -15,7 +15,7 @@ def create_app(parts: Parts) -> Flask:
     app.url_map.strict_slashes = True
     app.url_map.redirect_defaults = False
     app.extensions["downloader"] = parts
-    for module in (jobs, events, artifacts, health):
+    for module in (jobs, events, artifacts, health, metrics):
         app.register_blueprint(module.blueprint)
     errors.install(app)
     app.after_request(_uncached)
