@@ -164,7 +164,8 @@ def _choice(fields: Fields, name: str, *allowed: str, path: str = "") -> str | N
         return None
     if not isinstance(found, str) or found.lower() not in allowed:
         raise _bad(path or f"options.{name}", " or ".join(allowed))
-    return found.lower()
+    # Our own text and not the client's: see _subtitles on what msgspec leaves out.
+    return allowed[allowed.index(found.lower())]
 
 
 def _text(fields: Fields, name: str, pattern: re.Pattern[str], takes: str) -> str | None:
