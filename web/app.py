@@ -3,6 +3,7 @@
 from flask import Flask, Response
 
 from web import artifacts, errors, events, health, jobs, metrics
+from web.openapi import views as openapi
 from web.parts import Parts
 
 
@@ -17,6 +18,7 @@ def create_app(parts: Parts) -> Flask:
     app.extensions["downloader"] = parts
     for module in (jobs, events, artifacts, health, metrics):
         app.register_blueprint(module.blueprint)
+    openapi.install(app, parts.settings.public_base_url)
     errors.install(app)
     app.after_request(_uncached)
     return app

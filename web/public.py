@@ -108,13 +108,23 @@ class Queue(_Public, frozen=True):
     oldest_seconds: Annotated[float, Meta(ge=0, description="How long the oldest has waited for a slot.")]
 
 
+class Checks(_Public, frozen=True, kw_only=True):
+    """How each part is: `ok`, or a sentence. There is `s3` or `artifact`, by where files go."""
+
+    service: str
+    postgres: str
+    dragonfly: str
+    s3: str | None = None
+    artifact: str | None = None
+    disk: str
+    stages: str
+    janitor: str
+
+
 class DeepHealth(_Public, frozen=True):
     """Every part. The figures are missing when Postgres does not answer."""
 
     status: Annotated[Literal["ok", "degraded"], Meta(description="`ok` when every check is.")]
-    checks: Annotated[
-        dict[Literal["service", "postgres", "dragonfly", "s3", "artifact", "disk", "stages", "janitor"], str],
-        Meta(description="Each `ok` or a sentence. There is `s3` or `artifact`, by where files go."),
-    ]
+    checks: Checks
     workers: Annotated[dict[str, Count] | None, Meta(description="Live slots per stage, and janitors.")] = None
-    queues: Annotated[dict[str, Queue] | None, Meta(description="Per stage.")] = None
+    queues: Annotated[dict[str, Queue] | None, Meta(description="Each stage's queue.")] = None

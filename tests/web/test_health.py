@@ -43,7 +43,7 @@ def all_live(parts):
 def test_all_well(client, parts):
     all_live(parts)
     answer = client.get("/health/deep")
-    assert answer.status_code == 200
+    assert answer.status_code == 200, answer.text
     parts_of_it = ["service", "postgres", "dragonfly", "artifact", "disk", "stages", "janitor"]
     assert answer.get_json() == {
         "status": "ok",
