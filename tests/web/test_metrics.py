@@ -118,6 +118,24 @@ def test_within_three_seconds_whatever_hangs_and_others_are_served_meanwhile(ser
     assert [found["downloader_part_up", part] for part in ("postgres", "redis", "disk")] == [0, 0, 1]
 
 
+def test_every_process_says_the_same(serve, own_rows):
+    first, second = serve(), serve()
+    own_rows.job(status="failed", error_code="no_stream")
+    for _ in range(3):
+        first.post("/jobs", {"url": "https://example.com/v"})
+    texts = [server.get("/metrics")[2].decode() for server in (first, second)]
+    found = [
+        {
+            key: value
+            for key, value in figures(text).items()
+            if not key[0].startswith(("downloader_disk", "downloader_old"))
+        }
+        for text in texts
+    ]
+    assert found[0] == found[1]
+    assert (found[0]["downloader_jobs", "queued"], found[0]["downloader_jobs_failed", "no_stream"]) == (1, 1)
+
+
 class Clock:
     """A clock that moves when told."""
 
