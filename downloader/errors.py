@@ -183,3 +183,21 @@ class BrokerUnavailable(DownloadError):
 
     code = "broker_unavailable"
     verdict = Verdict.HAND_BACK
+
+
+def tree() -> tuple[type[DownloadError], ...]:
+    """Every error of this module, in order."""
+    return tuple(kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, DownloadError))
+
+
+def endings() -> dict[str, str]:
+    """Every code that a failed job may have, with what it means: the first sentence about the first error that has it.
+
+    A step that is handed back ends no job, and of the claims that are dropped only a client's cancel does.
+    """
+    found: dict[str, str] = {}
+    for kind in tree():
+        if kind is Cancelled or (kind.verdict in (Verdict.FAIL, Verdict.RETRY) and kind is not DownloadError):
+            sentence = (kind.__doc__ or "").split("\n")[0].split(". ")[0].rstrip(".")
+            found.setdefault(kind.code, f"{sentence}.")
+    return found

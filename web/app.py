@@ -2,7 +2,8 @@
 
 from flask import Flask, Response
 
-from web import artifacts, errors, events, health, jobs
+from web import artifacts, errors, events, health, jobs, metrics
+from web.openapi import views as openapi
 from web.parts import Parts
 
 
@@ -15,8 +16,9 @@ def create_app(parts: Parts) -> Flask:
     app.url_map.strict_slashes = True
     app.url_map.redirect_defaults = False
     app.extensions["downloader"] = parts
-    for module in (jobs, events, artifacts, health):
+    for module in (jobs, events, artifacts, health, metrics):
         app.register_blueprint(module.blueprint)
+    openapi.install(app, parts.settings.public_base_url)
     errors.install(app)
     app.after_request(_uncached)
     return app

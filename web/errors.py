@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 RETRY_AFTER_SECONDS = 5
 
-_CODES = {
+CODES = {
     HTTPStatus.BAD_REQUEST: ("bad_request", "The request is malformed."),
     HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this address."),
     HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "This address does not take that method."),
@@ -24,7 +24,7 @@ _CODES = {
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("unsupported_media_type", "The request's body must be application/json."),
 }
 
-_STATUS_OF: dict[type[DownloadError], HTTPStatus] = {
+STATUS_OF: dict[type[DownloadError], HTTPStatus] = {
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
@@ -79,10 +79,10 @@ def _refusal(error: Refusal) -> Response:
 
 
 def _ours(error: DownloadError) -> Response:
-    kind = next((kind for kind in type(error).__mro__ if kind in _STATUS_OF), None)
+    kind = next((kind for kind in type(error).__mro__ if kind in STATUS_OF), None)
     if kind is None:
         return _bug(error)
-    status = _STATUS_OF[kind]
+    status = STATUS_OF[kind]
     answer = jsonify(document(error.code, _SENTENCE_OF.get(kind, error.message)))
     answer.status_code = status
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
@@ -94,7 +94,7 @@ def _ours(error: DownloadError) -> Response:
 
 def _http(error: HTTPException) -> Response:
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
-    code, sentence = _CODES.get(status, (status.phrase.lower().replace(" ", "_"), f"{status.phrase}."))
+    code, sentence = CODES.get(status, (status.phrase.lower().replace(" ", "_"), f"{status.phrase}."))
     answer = jsonify(document(code, sentence))
     answer.status_code = status
     for name, value in error.get_headers():

@@ -1,20 +1,20 @@
 """GET /health, /health/deep and /version."""
 
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
-from importlib.resources import files
 from typing import Any
 
-import gevent
-import msgspec
 import structlog
 from flask import Blueprint, Response, jsonify
 
 from downloader import __version__, disk, queues
 from downloader.queues import Queues
 from downloader.route import JANITOR
+from web.buildnote import build
 from web.jobs import parts
 from web.parts import Parts
+from web.together import in_thread, together
 
 log = structlog.get_logger(__name__)
 
@@ -23,13 +23,6 @@ blueprint = Blueprint("health", __name__)
 SERVICE = "typetype-downloader"
 OK = "ok"
 CHECK_SECONDS = 2.5
-
-
-class Build(msgspec.Struct, frozen=True, rename="camel"):
-    """What the packager noted of this build in downloader/_build.json."""
-
-    revision: str = "unknown"
-    build_time: str = "unknown"
 
 
 @blueprint.get("/health")
@@ -51,8 +44,6 @@ def version() -> Response:
 def deep() -> tuple[Response, int]:
     """Every part, checked at the same time; whatever hangs counts as failed after CHECK_SECONDS."""
     here = parts()
-    in_thread: Callable[..., Any] = gevent.get_hub().threadpool.spawn
-    in_greenlet: Callable[..., Any] = gevent.spawn
     read: list[Queues] = []
 
     def stages() -> str:
@@ -60,33 +51,20 @@ def deep() -> tuple[Response, int]:
         return "; ".join(read[0].troubles())
 
     artifact = "s3" if here.artifacts.kind == "s3" else "artifact"
-    # A disk that hangs blocks in the kernel, where no greenlet gives way.
-    local = in_thread if artifact == "artifact" else in_greenlet
-    running = {
-        "postgres": in_greenlet(_outcome, "postgres", here.store.ping),
-        "dragonfly": in_greenlet(_outcome, "dragonfly", here.broker.ping),
-        artifact: local(_outcome, artifact, here.artifacts.health),
-        "disk": in_thread(_outcome, "disk", lambda: _disk(here)),
-        "stages": in_greenlet(_outcome, "stages", stages),
+    calls: dict[str, Callable[[], str | None]] = {
+        "postgres": here.store.ping,
+        "dragonfly": here.broker.ping,
+        # A disk that hangs blocks in the kernel.
+        artifact: here.artifacts.health if artifact == "s3" else lambda: in_thread(here.artifacts.health),
+        "disk": lambda: in_thread(lambda: _disk(here)),
+        "stages": stages,
     }
-    gevent.wait(list(running.values()), timeout=CHECK_SECONDS)
-    checks = {"service": OK}
-    for name, check in running.items():
-        checks[name] = str(check.value) if check.ready() else "timed out"
-        if not check.ready() and isinstance(check, gevent.Greenlet):
-            check.kill(block=False)
+    found = together({name: partial(_outcome, name, call) for name, call in calls.items()}, CHECK_SECONDS)
+    checks = {"service": OK} | {name: found.get(name, "timed out") for name in calls}
     checks["janitor"] = (read[0].janitor_trouble or OK) if read else checks["stages"]
     healthy = all(value == OK for value in checks.values())
     answer = {"status": OK if healthy else "degraded", "checks": checks} | (_figures(read[0]) if read else {})
     return jsonify(answer), HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
-
-
-def build() -> Build:
-    """The packager's note, or unknown."""
-    try:
-        return msgspec.json.decode((files("downloader") / "_build.json").read_bytes(), type=Build)
-    except (FileNotFoundError, msgspec.MsgspecError):
-        return Build()
 
 
 def _figures(read: Queues) -> dict[str, Any]:

@@ -25,8 +25,8 @@ blueprint = Blueprint("jobs", __name__)
 
 QUEUE_RETRY_SECONDS = 10
 
-_JOB_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+JOB_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def parts() -> Parts:
@@ -36,7 +36,7 @@ def parts() -> Parts:
 
 def valid_id(job_id: str) -> str:
     """``job_id``; raises 404 when no job could have such an id."""
-    if not _JOB_ID.fullmatch(job_id):
+    if not JOB_ID.fullmatch(job_id):
         raise not_found()
     return job_id
 
@@ -165,4 +165,4 @@ def _at_once(call: Callable[..., object], arguments: tuple[object, ...]) -> obje
 
 def _request_id() -> str | None:
     found = request.headers.get("X-Request-ID", "")
-    return found if _REQUEST_ID.fullmatch(found) else None
+    return found if REQUEST_ID.fullmatch(found) else None

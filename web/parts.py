@@ -9,8 +9,10 @@ from downloader.config import Settings
 from downloader.job import Artifact
 from downloader.store import Store
 from downloader.vault import Vault
+from web.exposition import Exposition
 from web.hub import Hub
 from web.present import Presenter
+from web.reading import read
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Parts:
     hub: Hub
     presenter: Presenter
     clock: Clock
+    exposition: Exposition
     _others: dict[str, ArtifactStore] = field(default_factory=dict)
 
     def artifacts_of(self, artifact: Artifact) -> ArtifactStore:
@@ -59,4 +62,5 @@ def build(settings: Settings) -> Parts:
         hub=Hub(store, broker),
         presenter=Presenter(settings.public_base_url, clock),
         clock=clock,
+        exposition=Exposition(lambda: read(store, broker, settings), clock),
     )

@@ -10,6 +10,7 @@ import msgspec
 from downloader.clock import Clock
 from downloader.job import Artifact, Job, Progress
 from downloader.states import Stage, Status
+from web import public
 
 _ORDER = {stage: place for place, stage in enumerate(Stage)}
 _BELOW_DONE = 99.9
@@ -33,20 +34,23 @@ class Presenter:
         """The job's fields in camelCase; times in RFC 3339, durations in milliseconds."""
         if job.status is not Status.RUNNING or (live and _ORDER[live.stage] < _ORDER[job.stage]):
             live = None
-        fields: dict[str, Any] = {
-            "id": job.id,
-            "url": job.url,
-            "status": job.status.value,
-            "stage": (live.stage if live else job.stage).value,
-            "durationMs": job.duration_ms,
-            "title": job.title or None,
-            "error": job.error,
-            "errorCode": job.error_code,
-            "resolved": msgspec.to_builtins(job.resolved) if job.resolved else None,
-            "warnings": list(job.warnings) or None,
-        }
-        fields |= self._progress(job, live) | self._times(job) | self._files(job)
-        return {name: value for name, value in fields.items() if value is not None}
+        shown = public.Job(
+            id=job.id,
+            url=job.url,
+            status=job.status,
+            stage=live.stage if live else job.stage,
+            title=job.title or None,
+            duration_ms=job.duration_ms,
+            resolved=job.resolved,
+            error=job.error or None,
+            error_code=job.error_code or None,
+            warnings=list(job.warnings) or None,
+            **self._progress(job, live),
+            **self._times(job),
+            **self._files(job),
+        )
+        found: dict[str, Any] = msgspec.to_builtins(shown)
+        return found
 
     def standing(self, job: Job) -> Artifact | None:
         """The artifact, when it exists for clients now."""
@@ -65,11 +69,11 @@ class Presenter:
         downloaded = max(job.downloaded_bytes, live.downloaded_bytes if live else 0)
         total = (live.total_bytes if live else 0) or job.total_bytes
         return {
-            "progressPercent": self._percent(job, live),
-            "downloadedBytes": downloaded,
-            "totalBytes": total if total > 0 else None,
-            "speedBytesPerSecond": live.speed_bytes_per_second if live else None,
-            "etaSeconds": live.eta_seconds if live else None,
+            "progress_percent": self._percent(job, live),
+            "downloaded_bytes": downloaded,
+            "total_bytes": total if total > 0 else None,
+            "speed_bytes_per_second": live.speed_bytes_per_second if live else None,
+            "eta_seconds": live.eta_seconds if live else None,
         }
 
     def _percent(self, job: Job, live: Progress | None) -> float:
@@ -90,15 +94,15 @@ class Presenter:
     def _times(self, job: Job) -> dict[str, Any]:
         until = job.finished_at or self._clock.now()
         return {
-            "queuedAt": _rfc3339(job.queued_at),
-            "startedAt": _rfc3339(job.started_at),
-            "finishedAt": _rfc3339(job.finished_at),
-            "queueWaitMs": _between(job.queued_at, job.started_at or until),
-            "runTimeMs": _between(job.started_at, until),
-            "downloadMs": job.download_ms,
-            "muxMs": job.mux_ms,
-            "uploadMs": job.upload_ms,
-            "totalMs": job.total_ms,
+            "queued_at": _rfc3339(job.queued_at),
+            "started_at": _rfc3339(job.started_at),
+            "finished_at": _rfc3339(job.finished_at),
+            "queue_wait_ms": _between(job.queued_at, job.started_at or until),
+            "run_time_ms": _between(job.started_at, until),
+            "download_ms": job.download_ms,
+            "mux_ms": job.mux_ms,
+            "upload_ms": job.upload_ms,
+            "total_ms": job.total_ms,
         }
 
     def _files(self, job: Job) -> dict[str, Any]:
@@ -106,10 +110,10 @@ class Presenter:
         if artifact is None:
             return {}
         here = f"{self._base}/jobs/{job.id}"
-        sidecars = [{"name": each.name, "url": f"{here}/files/{quote(each.name, safe='')}"} for each in job.sidecars]
+        sidecars = [public.File(each.name, f"{here}/files/{quote(each.name, safe='')}") for each in job.sidecars]
         return {
-            "artifactUrl": f"{here}/artifact",
-            "artifactExpiresAt": _rfc3339(artifact.expires_at),
+            "artifact_url": f"{here}/artifact",
+            "artifact_expires_at": _rfc3339(artifact.expires_at),
             "sidecars": sidecars or None,
         }
 

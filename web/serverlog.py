@@ -10,7 +10,7 @@ import structlog
 from gunicorn.glogging import Logger
 
 # What clients and probes ask for every few seconds.
-_POLLED = re.compile(r"/health(/deep)?|/jobs/[^/]+")
+_POLLED = re.compile(r"/health(/deep)?|/metrics|/jobs/[^/]+")
 
 
 class ServerLog(Logger):

@@ -18,15 +18,15 @@ Mode = Literal["video", "audio", "thumbnail"]
 
 MAX_URL_LENGTH = 8192
 MAX_LIST_LENGTH = 64
-_MAX_NUMBER = 2**31 - 1
+MAX_NUMBER = 2**31 - 1
 _MAX_UNWRAPS = 3
 
 _NO_SUBTITLES = Options().subtitles
-_QUALITY = re.compile(r"best|balanced|small|[0-9]{2,5}p")
-_WORD = re.compile(r"[a-z0-9][a-z0-9 ._+,=/-]{0,63}")
-_LANGUAGE = re.compile(r"[A-Za-z0-9]{1,16}(?:[-_.][A-Za-z0-9]{1,16}){0,8}")
-_CATEGORY = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-_ITAG = re.compile(r"[0-9]{1,9}")
+QUALITY = re.compile(r"best|balanced|small|[0-9]{2,5}p")
+WORD = re.compile(r"[a-z0-9][a-z0-9 ._+,=/-]{0,63}")
+LANGUAGE = re.compile(r"[A-Za-z0-9]{1,16}(?:[-_.][A-Za-z0-9]{1,16}){0,8}")
+CATEGORY = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+ITAG = re.compile(r"[0-9]{1,9}")
 
 
 def document(body: bytes) -> Fields:
@@ -64,23 +64,23 @@ def options(fields: Fields, callback_hosts: Collection[str] = ()) -> Options:
     callback = _callback(given, callback_hosts, "options.callbackUrl") or _callback(
         fields, callback_hosts, "callbackUrl"
     )
-    quality = _text(given, "quality", _QUALITY, "best, balanced, small or a height such as 720p")
+    quality = _text(given, "quality", QUALITY, "best, balanced, small or a height such as 720p")
     return Options(
         mode=cast("Mode", _choice(given, "mode", "video", "audio", "thumbnail") or "video"),
         quality=quality,
-        format=_text(given, "format", _WORD, "the name of a format"),
-        container=_text(given, "container", _WORD, "the name of a container"),
+        format=_text(given, "format", WORD, "the name of a format"),
+        container=_text(given, "container", WORD, "the name of a container"),
         video_itag=_itag(given, "videoItag"),
         audio_itag=_itag(given, "audioItag"),
         height=_number(given, "height"),
         fps=_number(given, "fps"),
-        video_codec=_text(given, "videoCodec", _WORD, "the name of a codec"),
-        audio_codec=_text(given, "audioCodec", _WORD, "the name of a codec"),
+        video_codec=_text(given, "videoCodec", WORD, "the name of a codec"),
+        audio_codec=_text(given, "audioCodec", WORD, "the name of a codec"),
         bitrate=_number(given, "bitrate"),
         allow_quality_fallback=_flag(given, "allowQualityFallback", default=True),
         audio_passthrough=_flag(given, "audioPassthrough"),
         sponsor_block=_flag(given, "sponsorBlock"),
-        sponsor_block_categories=tuple(sorted(set(_list(given, "sponsorBlockCategories", _CATEGORY)))),
+        sponsor_block_categories=tuple(sorted(set(_list(given, "sponsorBlockCategories", CATEGORY)))),
         thumbnail_only=_flag(given, "thumbnailOnly"),
         subtitles=_subtitles(given),
         callback_url=callback,
@@ -94,7 +94,7 @@ def _subtitles(options: Fields) -> Subtitles:
         enabled=_flag(given, "enabled", path=f"{at}.enabled"),
         auto=_flag(given, "auto", path=f"{at}.auto"),
         embed=_flag(given, "embed", path=f"{at}.embed"),
-        languages=tuple(dict.fromkeys(_list(given, "languages", _LANGUAGE, f"{at}.languages"))),
+        languages=tuple(dict.fromkeys(_list(given, "languages", LANGUAGE, f"{at}.languages"))),
         format=cast("Literal['srt', 'vtt'] | None", _choice(given, "format", "srt", "vtt", path=f"{at}.format")),
     )
     # msgspec leaves a default out by identity, and what is left out is part of the cache key.
@@ -164,7 +164,8 @@ def _choice(fields: Fields, name: str, *allowed: str, path: str = "") -> str | N
         return None
     if not isinstance(found, str) or found.lower() not in allowed:
         raise _bad(path or f"options.{name}", " or ".join(allowed))
-    return found.lower()
+    # Our own text and not the client's: see _subtitles on what msgspec leaves out.
+    return allowed[allowed.index(found.lower())]
 
 
 def _text(fields: Fields, name: str, pattern: re.Pattern[str], takes: str) -> str | None:
@@ -199,7 +200,7 @@ def _number(fields: Fields, name: str) -> int | None:
     found = fields.get(name)
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= _MAX_NUMBER:
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= MAX_NUMBER:
         raise _bad(f"options.{name}", "a number that is not negative")
     return round(found) or None
 
@@ -208,9 +209,9 @@ def _itag(fields: Fields, name: str) -> int | None:
     found = fields.get(name)
     if found is None or found == "":
         return None
-    if isinstance(found, str) and _ITAG.fullmatch(found.strip()):
+    if isinstance(found, str) and ITAG.fullmatch(found.strip()):
         found = int(found)
-    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= _MAX_NUMBER:
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= MAX_NUMBER:
         raise _bad(f"options.{name}", "an itag, as a number or as text")
     return found or None
 

@@ -3,6 +3,7 @@
 from downloader.job import Entry
 from downloader.store.again import Again, EqualUnderWay, NotFailed
 from downloader.store.callbacks import Callback, Callbacks
+from downloader.store.census import Census, Counting
 from downloader.store.database import Database
 from downloader.store.jobs import Jobs, NewJob, NotCancellable, Posted, QueueFull, StillRunning
 from downloader.store.migrate import migrate, pending
@@ -14,7 +15,9 @@ __all__ = [
     "Backlog",
     "Callback",
     "Callbacks",
+    "Census",
     "Claim",
+    "Counting",
     "Database",
     "Entry",
     "EqualUnderWay",
@@ -36,7 +39,7 @@ __all__ = [
 ]
 
 
-class Store(Jobs, Steps, Recovery, Callbacks, Again):
+class Store(Jobs, Steps, Recovery, Callbacks, Counting, Again):
     """Everything that is asked of Postgres, over one pool; each call is one round trip and thread-safe."""
 
     def __init__(self, dsn: str, *, max_connections: int = 8) -> None:

@@ -82,6 +82,8 @@ def test_data_files_and_the_build_note_are_installed(image):
     count, revision = run(image, f"{image}/bin/python", "-c", code).split()
     assert int(count) > 0
     assert revision == "abc"
+    found = "from importlib.resources import files; print(len(list((files('web.openapi') / 'templates').iterdir())))"
+    assert int(run(image, f"{image}/bin/python", "-c", found)) == 2
 
 
 @pytest.mark.slow

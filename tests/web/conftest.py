@@ -8,17 +8,49 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from downloader import embedded
 from downloader.config import load
 from tests.conftest import database, execute
+from tests.web import described
 from tests.web.rows import Rows
-from tests.web.server import Server
+from tests.web.server import Events, Server
 from web.app import create_app
 from web.parts import Parts, build
+
+
+@pytest.fixture(autouse=True)
+def held_to_the_description(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever answer any test here gets must be one that /openapi.json describes."""
+    opened, requested, told = FlaskClient.open, Server.request, Events.next
+
+    def open_(self: FlaskClient, *args: Any, **kwargs: Any) -> TestResponse:
+        answer = opened(self, *args, **kwargs)
+        asked = answer.request
+        # Files and streams are for the test to read.
+        body = b"" if answer.is_streamed and answer.mimetype != "application/json" else answer.get_data()
+        described.check(asked.method, asked.environ["PATH_INFO"], answer.status_code, answer.headers, body)
+        return answer
+
+    def request(self: Server, method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+        status, headers, body = requested(self, method, path, *args, **kwargs)
+        described.check(method, path, status, headers, body)
+        return status, headers, body
+
+    def next_(self: Events) -> tuple[int, dict[str, Any]] | None:
+        event = told(self)
+        if event:
+            described.component("Job").validate(event[1])
+        return event
+
+    monkeypatch.setattr(FlaskClient, "open", open_)
+    monkeypatch.setattr(Server, "request", request)
+    monkeypatch.setattr(Events, "next", next_)
 
 
 def variables(database_url: str, redis_url: str, prefix: str, data: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from downloader import __version__
 from downloader.route import JANITOR, stage_names
 from web import health
 from web.app import create_app
+from web.buildnote import Build
 
 
 def test_health(client):
@@ -29,7 +30,7 @@ def test_version(client):
 
 def test_version_of_a_packaged_build(client, monkeypatch):
     note = {"revision": "abc123", "buildTime": "2026-01-02T03:04:05Z"}
-    monkeypatch.setattr(health, "build", lambda: msgspec.convert(note, health.Build))
+    monkeypatch.setattr(health, "build", lambda: msgspec.convert(note, Build))
     assert client.get("/version").get_json().items() >= note.items()
     assert not (files("downloader") / "_build.json").is_file()
 
@@ -42,7 +43,7 @@ def all_live(parts):
 def test_all_well(client, parts):
     all_live(parts)
     answer = client.get("/health/deep")
-    assert answer.status_code == 200
+    assert answer.status_code == 200, answer.text
     parts_of_it = ["service", "postgres", "dragonfly", "artifact", "disk", "stages", "janitor"]
     assert answer.get_json() == {
         "status": "ok",

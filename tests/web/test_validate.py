@@ -177,6 +177,7 @@ def outcome(call):
 
 def test_equal_wishes_have_equal_keys():
     assert cache_key("u", options(subtitles={"enabled": False}), None) == cache_key("u", Options(), None)
+    assert cache_key("u", options(mode="VIDEO"), None) == cache_key("u", Options(), None)
     one = cache_key("u", options(videoItag="137", sponsorBlockCategories=["b", "a"]), "Bearer x")
     assert one == cache_key("u", options(videoItag=137, sponsorBlockCategories=["a", "b"], height=0), "Bearer x")
     assert len({one, *(cache_key(*each) for each in [
