@@ -31,6 +31,7 @@ from downloader.fetch.task import Context
 from downloader.handoff import FetchedTrack, Track
 
 _PROGRESS = 1024  # bytes that count as progress and reset a range's failures; of a short range, half of it
+_WAITS = 8  # of a chunk's time, a ninth may pass until its first byte
 
 
 class RangedTrack:
@@ -51,7 +52,8 @@ class RangedTrack:
         self._unwritten: OSError | None = None
         self._faults = self._restarts = self._launched = 0
         self._paused_until = self._thief_not_before = self._flushed_at = 0.0
-        self._pace = float("inf")  # bytes per second of a typical connection, lately
+        self._pace: float | None = None  # bytes per second of a typical connection, lately
+        self._wait = 0.0  # seconds that it waits for a head
 
     @property
     def done(self) -> int:
@@ -142,8 +144,10 @@ class RangedTrack:
         limits, context = self._context.limits, self._context
         most = min(context.chunk_size, self._state.links.request.chunk or context.chunk_size)
         ramp = limits.first_chunk << min(2 * -(-self._launched // context.workers), 20)
-        least = max(limits.takeover_min, int(min(limits.first_chunk, self._pace)))  # what takes about a second
-        return min(most, ramp, max(least, self._state.gaps.bytes // (2 * context.workers)))
+        least: float = limits.first_chunk
+        if self._pace is not None:  # what takes a second, or several waits for a head where that is more
+            least = max(min(least, self._pace), _WAITS * self._wait * self._pace, limits.takeover_min)
+        return min(most, ramp, max(int(least), self._state.gaps.bytes // (2 * context.workers)))
 
     def _launch(self, gap: Gap, now: float) -> Chunk:
         request = self._state.links.request
@@ -187,7 +191,7 @@ class RangedTrack:
         if now < self._thief_not_before:
             return None
         typical = takeover.typical_pace(self._active)
-        found = takeover.choose(self._active, now, typical, self._context.limits)
+        found = takeover.choose(self._active, now, typical, self._wait, self._context.limits)
         if found is None or not self._context.budget.acquire(self._state.links.request.host, self._context.user, now):
             return None
         chunk = self._launch(Gap(found.start, found.victim.end), now)
@@ -325,6 +329,7 @@ class RangedTrack:
         self._concurrency.observe(now, self.moved, len(self._active))
         takeover.sample(self._active, now)
         self._pace = takeover.typical_pace(self._active) or self._pace
+        self._wait = takeover.typical_wait(self._active) or self._wait
         if self._active and not self._state.plain:
             for chunk in takeover.crawling(self._active, now, self._context.limits):
                 self._context.wire.abort(chunk)

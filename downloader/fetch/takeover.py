@@ -7,9 +7,11 @@ from statistics import median
 from downloader.fetch.chunk import Chunk
 from downloader.fetch.limits import Limits
 
-_SOON = 0.25  # seconds: what ends sooner is not worth a request
+_SAMPLE = 0.25  # seconds over which a pace is measured
+_SOON = 3  # waits for a head: what ends sooner is not worth a request, which brings nothing for one of them
+_SOONEST, _LATEST = 0.05, 2.0  # seconds, the least and the most of that
 _WARM_UP = 8  # round trips that TCP takes from ten segments to a few thousand
-_YOUNG = 0.2  # seconds: what has just begun is not judged
+_YOUNG = 0.2  # seconds: until then a connection passes for a typical one
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ def sample(chunks: Collection[Chunk], now: float) -> None:
     """Renew each chunk's pace (bytes per second), half of it from the last quarter second or more."""
     for chunk in chunks:
         elapsed = now - chunk.sampled_at
-        if chunk.headed and elapsed >= _SOON:
+        if chunk.headed and elapsed >= _SAMPLE:
             rate = (chunk.at - chunk.sampled) / elapsed
             chunk.pace = rate if chunk.pace is None else (chunk.pace + rate) / 2
             chunk.sampled, chunk.sampled_at = chunk.at, now
@@ -36,22 +38,32 @@ def typical_pace(chunks: Collection[Chunk]) -> float | None:
     return median(paces) if paces else None
 
 
-def choose(chunks: Collection[Chunk], now: float, typical: float | None, limits: Limits) -> Takeover | None:
+def typical_wait(chunks: Collection[Chunk]) -> float | None:
+    """The median of the seconds that the chunks waited for their heads, or None when none has come."""
+    waits = [chunk.waited for chunk in chunks if chunk.headed]
+    return median(waits) if waits else None
+
+
+def choose(
+    chunks: Collection[Chunk], now: float, typical: float | None, wait: float, limits: Limits
+) -> Takeover | None:
     """Whom to help: the chunk that would end last, cut so that both ends meet; None when all end soon anyway.
 
-    ``typical`` is the pace (bytes per second) that a new connection is expected to have.
+    ``typical`` is the pace (bytes per second) that a new connection is expected to have, ``wait`` the seconds until
+    its first byte.
     """
     slowest: Chunk | None = None
-    longest = _SOON
+    longest = min(max(_SOON * wait, _SOONEST), _LATEST)
     for chunk in chunks:
-        if chunk.thief is None and chunk.owns and not chunk.unbounded and now - chunk.started >= _YOUNG:
-            left = (chunk.end - chunk.at) / max(_pace(chunk, now), 1.0)
+        if chunk.thief is None and chunk.owns and not chunk.unbounded:
+            pace = _expected(chunk, now, typical)
+            left = (chunk.end - chunk.at) / max(pace, 1.0) if pace is not None else 0.0
             if left > longest:
                 slowest, longest = chunk, left
     if slowest is None:
         return None
     rest = slowest.end - slowest.at
-    pace = _pace(slowest, now)
+    pace = _expected(slowest, now, typical) or 0.0
     share = pace / (pace + (typical or max(pace, 1.0)))
     kept = int(rest * share)
     if kept < limits.takeover_min or rest - kept < limits.takeover_min:
@@ -101,6 +113,12 @@ def inherit(victim: Chunk) -> None:
     thief.owns, thief.victim = True, None
     thief.skip, thief.at, thief.first = at - thief.start, at, at
     victim.end = max(thief.start, victim.at)
+
+
+def _expected(chunk: Chunk, now: float, typical: float | None) -> float | None:
+    """How fast the chunk is, or as one that has just begun will be; None when nothing is known yet."""
+    young = chunk.pace is None and now - chunk.started < _YOUNG
+    return typical if young else _pace(chunk, now)
 
 
 def _pace(chunk: Chunk, now: float) -> float:

@@ -7,7 +7,7 @@ import pytest
 from downloader.fetch.chunk import Chunk
 from downloader.fetch.limits import MIB, Limits
 from downloader.fetch.route import Router
-from downloader.fetch.takeover import crawling
+from downloader.fetch.takeover import choose, crawling
 from downloader.fetch.writer import Writer
 from tests.fetch.conftest import QUICK, settings_for
 
@@ -75,3 +75,29 @@ def test_each_replacement_gets_twice_the_time(chunk: Any) -> None:
         limit = LIMITS.crawl_after * 2**crawls
         assert crawling([*siblings, chunk(None, age=limit * 0.9, crawls=crawls)], 100.0, LIMITS) == []
         assert len(crawling([*siblings, chunk(None, age=limit * 1.1, crawls=crawls)], 100.0, LIMITS)) == 1
+
+
+def test_the_one_that_would_end_last_is_cut_so_that_both_end_together(chunk: Any) -> None:
+    quick, slow = chunk(4e6), chunk(1e6)
+
+    found = choose([quick, slow], 100.0, 3e6, 0.05, LIMITS)
+
+    assert found is not None
+    assert found.victim is slow
+    assert found.start == 10 * MIB // 4  # a quarter at 1 MB/s takes as long as the rest at 3
+
+
+def test_one_that_has_just_begun_passes_for_a_typical_one(chunk: Any) -> None:
+    new = chunk(None, age=0.01)
+
+    found = choose([new], 100.0, 2e6, 0.05, LIMITS)
+    assert found is not None
+    assert found.start == 5 * MIB
+    assert choose([new], 100.0, None, 0.05, LIMITS) is None, "nothing is known yet"
+
+
+@pytest.mark.parametrize(("wait", "helped"), [(0.01, True), (0.5, True), (0.8, False)])
+def test_nobody_is_helped_who_ends_before_help_comes(chunk: Any, wait: float, *, helped: bool) -> None:
+    ends_in_2_s = chunk(5 * MIB)
+
+    assert (choose([ends_in_2_s], 100.0, 5e6, wait, LIMITS) is not None) is helped
