@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from downloader.mux.boxes import Unsuited, every, in_file, inside, only
 
-_MOST = 1 << 24  # samples: three days at 60 pictures a second, and 200 MB of tables
+_MOST = 1 << 23  # samples: 38 hours at 60 pictures a second, and 250 MB of tables
+_MOST_RUNS = 1 << 16  # more would take longer to read (34 us each) than FFmpeg takes to copy them
 _MOST_INDEX = 16 << 20  # bytes of a moov or moof
 _SIGNED = 1 << 31
 _NO_SYNC = 0x01010000  # sample_is_non_sync_sample, or sample_depends_on says that it depends on others
@@ -130,7 +131,7 @@ class _Reader:
         at += 4 * (first is not None)
         if not count:
             return start
-        if len(samples.sizes) + count > _MOST:
+        if len(samples.sizes) + count > _MOST or len(samples.runs) >= _MOST_RUNS:
             raise Unsuited
         width = sum(1 for flag in _PER_SAMPLE if flags & flag)
         table = array("I", trun[at : at + 4 * width * count])

@@ -11,6 +11,7 @@ import heapq
 import io
 import os
 import struct
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -88,14 +89,17 @@ def _track(source: Source, samples: Samples) -> Track:
     if len(source.container.streams) != 1:
         raise Unsuited
     stream = source.streams[0]
-    kind, entry = (b"vide" if stream.type == "video" else b"soun"), samples.stsd[12:16]
+    kind = b"vide" if stream.type == "video" else b"soun"
+    entry, reference = samples.stsd[12:16], samples.stsd[22:24]  # ISO/IEC 14496-12, 8.5.2.2: SampleEntry
     packet = next(source.container.demux(stream))
     known = (samples.runs[0][0], samples.sizes[0], samples.shifts[0])
     if packet.pts is None or packet.dts is None or (packet.pos, packet.size, packet.pts - packet.dts) != known:
         raise Unsuited
-    if samples.handler != kind or entry not in _ENTRIES or stream.time_base.denominator != samples.timescale:
+    if samples.handler != kind or entry not in _ENTRIES or reference != b"\0\1":
         raise Unsuited
-    times = list(accumulate(samples.deltas, initial=0))
+    if stream.time_base.denominator != samples.timescale:
+        raise Unsuited
+    times = array("q", accumulate(samples.deltas, initial=0))
     begin = packet.dts - round(source.base * samples.timescale)
     end = begin + max(map(add, times[1:], samples.shifts))
     if not (-_HIDDEN < begin <= end < _LIMIT * samples.timescale):
@@ -104,9 +108,9 @@ def _track(source: Source, samples: Samples) -> Track:
     return Track(samples, chunks, begin, end, three_letters(source.fetched.track.language))
 
 
-def _chunks(samples: Samples, times: list[int], begin: int) -> Iterator[Chunk]:
+def _chunks(samples: Samples, times: "array[int]", begin: int) -> Iterator[Chunk]:
     stride = max(round(_STRIDE * samples.timescale), 1)
-    reach = list(accumulate(samples.sizes, initial=0))
+    reach = array("q", accumulate(samples.sizes, initial=0))
     at = 0
     for offset, count in samples.runs:
         first, end = at, at + count

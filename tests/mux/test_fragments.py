@@ -217,6 +217,15 @@ def test_what_is_unusual_is_left_to_others(path: Path, name: str) -> None:
         tables(path)
 
 
+def test_very_many_fragments_are_left_to_ffmpeg(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_bytes(whole() + fragment(TWO, 40, len(whole()), PLAIN))
+    assert len(tables(path).runs) == 2
+
+    monkeypatch.setattr(fragments, "_MOST_RUNS", 1)
+    with pytest.raises(Unsuited):
+        tables(path)
+
+
 @settings(max_examples=500, deadline=None)
 @given(
     changes=st.lists(st.tuples(st.integers(0, 10**6), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4),

@@ -15,7 +15,7 @@ from downloader.mux import extras, formats, index, remux, sink
 from downloader.mux.boxes import Unsuited
 from downloader.mux.task import Task
 from tests.media import make_audio, make_image, make_muxed, make_video
-from tests.mux.broken import retimed
+from tests.mux.broken import patched, retimed
 from tests.mux.conftest import fetched
 from tests.mux.packets import digests, opened, samples
 from tests.mux.test_mp4 import boxes
@@ -200,6 +200,17 @@ def test_what_cannot_be_spliced_is_copied(mux: Callable[..., Muxed], tmp_path: P
 
     stream = "audio" if kind == "audio" else "video"
     assert digests(tmp_path / made.main.path, stream) == digests(path, stream)
+
+
+@pytest.mark.parametrize(("at", "new"), [(4 + 6, b"\0\2"), (0, b"mp4v")], ids=["reference", "codec"])
+def test_descriptions_that_are_not_taken_over(tmp_path: Path, at: int, new: bytes) -> None:
+    video = make_video(tmp_path / "v.mp4", 2, (64, 64))
+    patched(video, video.read_bytes().index(b"avc1", 40) + at, new)
+    track = fetched(video, "video")
+    task = Task(tmp_path, tmp_path / "no.mp4", (track,), MP4, extras.load(tmp_path, (track,), MP4), lambda *_: None)
+
+    with pytest.raises(Unsuited):
+        remux._spliced(task)
 
 
 def test_another_file_than_its_index_says_is_not_spliced(tmp_path: Path) -> None:
