@@ -22,6 +22,10 @@ DATABASE_SECONDS: Final = 4.0
 """A Postgres that says nothing for so long is away: also after a second try the gateway's 10 s are not over."""
 
 _SENDFILE_BYTES: Final = 1 << 20
+# A client that takes bytes as fast as memory gives them keeps two cores busy, its own and ours. Postgres, which every
+# other request waits for, then gets one for a time slice in between: a GET took 43 ms (p99), with these rests 5 ms.
+_REST_BYTES: Final = 4 << 20
+_REST_SECONDS: Final = 0.0005
 _STATUS_OF: Final = (
     (http.LimitRequestLine, HTTPStatus.REQUEST_URI_TOO_LONG),
     (http.LimitRequestHeaders, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
@@ -57,19 +61,22 @@ class ClientSocket(socket.socket):
         gevent's own sendfile reads into Python and writes from there. Raises BrokenPipeError when the file turns out
         shorter, since the length was promised, and when the client takes nothing for STALL_SECONDS.
         """
-        source, sent = file.fileno(), 0
+        source, sent, unrested = file.fileno(), 0, 0
         left = os.fstat(source).st_size - offset if count is None else count
         while sent < left:
             try:
                 moved = os.sendfile(self.fileno(), source, offset + sent, min(_SENDFILE_BYTES, left - sent))
             except BlockingIOError:
                 socket.wait_write(self.fileno(), timeout=STALL_SECONDS, timeout_exc=_gone())
+                unrested = 0
                 continue
             if moved == 0:
                 raise _gone()
             sent += moved
+            unrested += moved
             self.file_bytes += moved
-            gevent.sleep(0)
+            gevent.sleep(0 if unrested < _REST_BYTES else _REST_SECONDS)
+            unrested %= _REST_BYTES
         return sent
 
 
