@@ -2,6 +2,8 @@
 
 import os
 import struct
+import sys
+from array import array
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -63,6 +65,15 @@ def box(kind: bytes, *parts: bytes) -> bytes:
 def full(kind: bytes, *parts: bytes, version: int = 0, flags: int = 0) -> bytes:
     """A box that begins with a version and flags."""
     return box(kind, struct.pack(">I", version << 24 | flags), *parts)
+
+
+def swapped(numbers: "array[int]") -> "array[int]":
+    """``numbers`` from the machine's order of bytes to that of boxes (big-endian), or back."""
+    if sys.byteorder == "big":
+        return numbers
+    other = array(numbers.typecode, numbers)
+    other.byteswap()
+    return other
 
 
 def _box(head: bytes, at: int, limit: int) -> Box:

@@ -10,7 +10,7 @@ import struct
 from array import array
 from dataclasses import dataclass, field
 
-from downloader.mux.boxes import Unsuited, every, in_file, inside, only
+from downloader.mux.boxes import Unsuited, every, in_file, inside, only, swapped
 
 _MOST = 1 << 23  # samples: 38 hours at 60 pictures a second, and 250 MB of tables
 _MOST_RUNS = 1 << 16  # more would take longer to read (34 us each) than FFmpeg takes to copy them
@@ -134,10 +134,9 @@ class _Reader:
         if len(samples.sizes) + count > _MOST or len(samples.runs) >= _MOST_RUNS:
             raise Unsuited
         width = sum(1 for flag in _PER_SAMPLE if flags & flag)
-        table = array("I", trun[at : at + 4 * width * count])
-        if len(table) != width * count:
+        if len(trun) < at + 4 * width * count:
             raise Unsuited
-        table.byteswap()
+        table = swapped(array("I", trun[at : at + 4 * width * count]))
         columns = iter(range(width))
         durations, sizes, marks, shifts = (
             table[next(columns) :: width] if flags & flag else array("I", [default]) * count

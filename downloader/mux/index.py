@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from downloader.mux.boxes import Unsuited, box, every, full, inside, only
+from downloader.mux.boxes import Unsuited, box, every, full, inside, only, swapped
 from downloader.mux.fragments import Samples
 
 MOVIE_TICKS = 1000
@@ -162,14 +162,14 @@ def _stbl(track: Track, offsets: list[int], *, wide: bool) -> bytes:
         _table(b"ctts", _pairs(samples.shifts)) if any(samples.shifts) else b"",
         _table(b"stss", [(number,) for number in syncs]) if syncs and len(syncs) < count else b"",
         _table(b"stsc", _spans(track.chunks)),
-        full(b"stsz", struct.pack(">II", 0, count), _big_endian(samples.sizes)),
+        full(b"stsz", struct.pack(">II", 0, count), swapped(samples.sizes).tobytes()),
         _places(offsets, wide=wide),
     )
 
 
 def _table(kind: bytes, rows: list[tuple[int, ...]]) -> bytes:
     numbers = array("I", [number for row in rows for number in row])
-    return full(kind, struct.pack(">I", len(rows)), _big_endian(numbers))
+    return full(kind, struct.pack(">I", len(rows)), swapped(numbers).tobytes())
 
 
 def _pairs(values: "array[int]") -> list[tuple[int, ...]]:
@@ -188,13 +188,7 @@ def _spans(chunks: Sequence[Chunk]) -> list[tuple[int, ...]]:
 
 def _places(offsets: Iterable[int], *, wide: bool) -> bytes:
     numbers = array("Q" if wide else "I", offsets)
-    return full(b"co64" if wide else b"stco", struct.pack(">I", len(numbers)), _big_endian(numbers))
-
-
-def _big_endian(numbers: "array[int]") -> bytes:
-    swapped = array(numbers.typecode, numbers)
-    swapped.byteswap()
-    return swapped.tobytes()
+    return full(b"co64" if wide else b"stco", struct.pack(">I", len(numbers)), swapped(numbers).tobytes())
 
 
 def _moved(trak: bytes, distance: int) -> bytes:
@@ -205,8 +199,7 @@ def _moved(trak: bytes, distance: int) -> bytes:
         if one.kind in _CONTAINERS:
             contents = _moved(contents, distance)
         elif one.kind == b"stco":
-            offsets = array("I", contents[8:])
-            offsets.byteswap()
+            offsets = swapped(array("I", contents[8:]))
             contents = _places([offset + distance for offset in offsets], wide=False)[8:]
         parts.append(box(one.kind, contents))
     return b"".join(parts)

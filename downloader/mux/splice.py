@@ -91,9 +91,10 @@ def _track(source: Source, samples: Samples) -> Track:
     stream = source.streams[0]
     kind = b"vide" if stream.type == "video" else b"soun"
     entry, reference = samples.stsd[12:16], samples.stsd[22:24]  # ISO/IEC 14496-12, 8.5.2.2: SampleEntry
-    packet = next(source.container.demux(stream))
-    known = (samples.runs[0][0], samples.sizes[0], samples.shifts[0])
-    if packet.pts is None or packet.dts is None or (packet.pos, packet.size, packet.pts - packet.dts) != known:
+    packet = next(source.container.demux(stream), None)
+    if packet is None or packet.pts is None or packet.dts is None:
+        raise Unsuited
+    if (packet.pos, packet.size, packet.pts - packet.dts) != (samples.runs[0][0], samples.sizes[0], samples.shifts[0]):
         raise Unsuited
     if samples.handler != kind or entry not in _ENTRIES or reference != b"\0\1":
         raise Unsuited
@@ -102,7 +103,7 @@ def _track(source: Source, samples: Samples) -> Track:
     times = array("q", accumulate(samples.deltas, initial=0))
     begin = packet.dts - round(source.base * samples.timescale)
     end = begin + max(map(add, times[1:], samples.shifts))
-    if not (-_HIDDEN < begin <= end < _LIMIT * samples.timescale):
+    if begin <= -_HIDDEN or not 0 < end < _LIMIT * samples.timescale:
         raise Unsuited
     chunks = list(_chunks(samples, times, begin))
     return Track(samples, chunks, begin, end, three_letters(source.fetched.track.language))

@@ -178,7 +178,16 @@ def changed(kind: bytes, at: int, new: bytes) -> bytes:
     return bytes(data)
 
 
+def fragment_with(trun: bytes) -> bytes:
+    tfhd = full(b"tfhd", struct.pack(">I", 1), flags=0x20000)
+    return box(b"moof", box(b"traf", tfhd, full(b"tfdt", bytes(4)), trun)) + box(b"mdat", bytes(100))
+
+
 UNSUITED = {
+    "a table cut within a number": WHOLE
+    + fragment_with(full(b"trun", struct.pack(">Ii", 2, 100), bytes(6), flags=0x201)),
+    "no offset": WHOLE + fragment_with(full(b"trun", struct.pack(">I", 1), bytes(4), flags=0x200)),
+    "no table at all": WHOLE + fragment_with(full(b"trun", flags=0x201)),
     "nothing": b"",
     "no fragment": WHOLE,
     "a fragment before the index": fragment(TWO, 0, 0, PLAIN) + WHOLE,
