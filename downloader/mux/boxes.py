@@ -67,11 +67,35 @@ def full(kind: bytes, *parts: bytes, version: int = 0, flags: int = 0) -> bytes:
     return box(kind, struct.pack(">I", version << 24 | flags), *parts)
 
 
-def swapped(numbers: "array[int]") -> "array[int]":
-    """``numbers`` from the machine's order of bytes to that of boxes (big-endian), or back."""
+def numbers(data: bytes, at: int, count: int, *, wide: bool = False) -> tuple[int, ...]:
+    """``count`` numbers of 32 bits (``wide``: 64) from ``at`` on; raises Unsuited where there are fewer."""
+    if len(data) < at + count * (8 if wide else 4):
+        raise Unsuited
+    return struct.unpack_from(f">{count}{'Q' if wide else 'I'}", data, at)
+
+
+def number(data: bytes, at: int) -> int:
+    """See numbers."""
+    return numbers(data, at, 1)[0]
+
+
+def track_number(trak: bytes) -> int:
+    """The number (track_ID) of a trak with these contents."""
+    tkhd = only(trak, b"tkhd")
+    return number(tkhd, 20 if tkhd[:1] == b"\1" else 12)
+
+
+def timescale(trak: bytes) -> int:
+    """Ticks a second of the media in a trak with these contents."""
+    mdhd = only(trak, b"mdia", b"mdhd")
+    return number(mdhd, 20 if mdhd[:1] == b"\1" else 12)
+
+
+def swapped(values: "array[int]") -> "array[int]":
+    """``values`` from the machine's order of bytes to that of boxes (big-endian), or back."""
     if sys.byteorder == "big":
-        return numbers
-    other = array(numbers.typecode, numbers)
+        return values
+    other = array(values.typecode, values)
     other.byteswap()
     return other
 

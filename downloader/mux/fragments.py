@@ -1,8 +1,8 @@
 """A fragmented MP4 file of one track, as media hosts serve picture and sound: where its samples lie and when they are.
 
 Only what is wholly understood is taken (Unsuited says so, and FFmpeg then reads the file): one track, one description
-of its samples, no encryption, decoding times in every fragment (tfdt) that do not go back, and no sample that is empty,
-lasts no time or is shown before it is decoded. Tables are read many samples at a time, as arrays.
+of its samples, no encryption, decoding times in every fragment (tfdt) that do not go back, and no sample that is empty
+or lasts no time. Tables are read many samples at a time, as arrays.
 """
 
 import os
@@ -10,11 +10,12 @@ import struct
 from array import array
 from dataclasses import dataclass, field
 
-from downloader.mux.boxes import Unsuited, every, in_file, inside, only, swapped
+from downloader.mux.boxes import Unsuited, every, in_file, inside, number, numbers, only, swapped, timescale
 
 _MOST = 1 << 23  # samples: 38 hours at 60 pictures a second, and 250 MB of tables
 _MOST_RUNS = 1 << 16  # more would take longer to read (34 us each) than FFmpeg takes to copy them
 _MOST_INDEX = 16 << 20  # bytes of a moov or moof
+_MOST_RAISED = 10  # seconds that a sample may be shown before it is decoded
 _SIGNED = 1 << 31
 _NO_SYNC = 0x01010000  # sample_is_non_sync_sample, or sample_depends_on says that it depends on others
 _BASE_GIVEN, _DESCRIPTION, _DURATION, _SIZE, _FLAGS, _EMPTY, _BASE_IS_MOOF = 0x1, 0x2, 0x8, 0x10, 0x20, 0x10000, 0x20000
@@ -26,9 +27,10 @@ _PER_SAMPLE = (0x100, 0x200, 0x400, 0x800)  # duration, size, flags, composition
 class Samples:
     """The samples of a track in decoding order, times in ticks of ``timescale`` (a second).
 
-    ``sizes`` in bytes; ``deltas`` from one decoding time to the next; ``shifts`` from decoding to presentation;
-    ``syncs`` numbers (from 1) the samples that decoding may begin with; ``runs`` are (offset in the file, number of
-    samples) of samples that lie together. ``tkhd`` and ``stsd`` are the contents of the boxes that describe the track.
+    ``sizes`` in bytes; ``deltas`` from one decoding time to the next; ``shifts`` from decoding to presentation, none
+    below 0: where the file shows a sample before it decodes it, all are ``raised`` by as much. ``syncs`` numbers (from
+    1) the samples that decoding may begin with; ``runs`` are (offset in the file, number of samples) of samples that
+    lie together. ``tkhd`` and ``stsd`` are the contents of the boxes that describe the track.
     """
 
     timescale: int
@@ -37,10 +39,10 @@ class Samples:
     stsd: bytes
     sizes: "array[int]" = field(default_factory=lambda: array("I"))
     deltas: "array[int]" = field(default_factory=lambda: array("I"))
-    shifts: "array[int]" = field(default_factory=lambda: array("I"))
+    shifts: "array[int]" = field(default_factory=lambda: array("i"))
     syncs: list[int] = field(default_factory=list)
     runs: list[tuple[int, int]] = field(default_factory=list)
-    origin: int = 0
+    raised: int = 0
     clock: int = 0  # the decoding time after the last sample
 
 
@@ -64,6 +66,9 @@ def read(descriptor: int) -> Samples:
             reader.moof(data, box.at)
     if reader is None or not reader.samples.sizes:
         raise Unsuited
+    reader.samples.raised = max(-min(reader.samples.shifts), 0)
+    if reader.samples.raised:
+        reader.samples.shifts = array("i", [shift + reader.samples.raised for shift in reader.samples.shifts])
     return reader.samples
 
 
@@ -73,13 +78,12 @@ class _Reader:
     def __init__(self, moov: bytes, file_size: int) -> None:
         trak, trex = only(moov, b"trak"), only(moov, b"mvex", b"trex")
         stbl = only(trak, b"mdia", b"minf", b"stbl")
-        mdhd, hdlr, tkhd = only(trak, b"mdia", b"mdhd"), only(trak, b"mdia", b"hdlr"), only(trak, b"tkhd")
-        sizes, stsd = only(stbl, b"stsz"), only(stbl, b"stsd")
-        timescale = _number(mdhd, 20 if mdhd[:1] == b"\1" else 12)
-        if not timescale or _number(sizes, 8) or _number(stsd, 4) != 1:
+        hdlr, tkhd = only(trak, b"mdia", b"hdlr"), only(trak, b"tkhd")
+        sizes, stsd, ticks = only(stbl, b"stsz"), only(stbl, b"stsd"), timescale(trak)
+        if not ticks or number(sizes, 8) or number(stsd, 4) != 1:
             raise Unsuited  # samples outside of fragments, or several descriptions
-        self.samples = Samples(timescale, hdlr[8:12], tkhd, stsd)
-        self._track, self._description, *self._defaults = _numbers(trex, 4, 5)
+        self.samples = Samples(ticks, hdlr[8:12], tkhd, stsd)
+        self._track, self._description, *self._defaults = numbers(trex, 4, 5)
         self._file_size = file_size
 
     def moof(self, data: bytes, at: int) -> None:
@@ -89,18 +93,18 @@ class _Reader:
         if kinds & {b"senc", b"saiz", b"saio"}:
             raise Unsuited
         tfhd, tfdt = only(traf, b"tfhd"), only(traf, b"tfdt")
-        flags, track = _numbers(tfhd, 0, 2)
+        flags, track = numbers(tfhd, 0, 2)
         base, place, description, defaults = at, 8, self._description, list(self._defaults)
         if flags & _BASE_GIVEN:
-            base, place = _numbers(tfhd, place, 1, wide=True)[0], place + 8
+            base, place = numbers(tfhd, place, 1, wide=True)[0], place + 8
         if flags & _DESCRIPTION:
-            description, place = _number(tfhd, place), place + 4
+            description, place = number(tfhd, place), place + 4
         for which, flag in enumerate((_DURATION, _SIZE, _FLAGS)):
             if flags & flag:
-                defaults[which], place = _number(tfhd, place), place + 4
+                defaults[which], place = number(tfhd, place), place + 4
         if track != self._track or description != 1 or flags & _EMPTY:
             raise Unsuited
-        self._goes_on(_numbers(tfdt, 4, 1, wide=tfdt[:1] == b"\1")[0])
+        self._goes_on(numbers(tfdt, 4, 1, wide=tfdt[:1] == b"\1")[0])
         end: int | None = None
         for trun in every(traf, b"trun"):
             end = self._trun(trun, base, end, defaults)
@@ -109,7 +113,7 @@ class _Reader:
         """A fragment begins at ``time``: what the last sample lasts is what brings the clock there."""
         samples = self.samples
         if not samples.deltas:
-            samples.origin = samples.clock = time
+            samples.clock = time
             return
         last = samples.deltas[-1] + time - samples.clock
         if not 0 < last < _SIGNED:
@@ -118,7 +122,7 @@ class _Reader:
 
     def _trun(self, trun: bytes, base: int, end: int | None, defaults: list[int]) -> int:
         """Add a run's samples; where their bytes end. Without an offset it begins at ``end`` of the one before."""
-        flags, count = _numbers(trun, 0, 2)
+        flags, count = numbers(trun, 0, 2)
         at, samples = 8, self.samples
         if flags & _OFFSET:
             offset = struct.unpack_from(">i", trun, at)[0] if len(trun) >= at + 4 else -1
@@ -127,7 +131,7 @@ class _Reader:
             raise Unsuited
         else:
             start = end
-        first = _number(trun, at) if flags & _FIRST_FLAGS else None
+        first = number(trun, at) if flags & _FIRST_FLAGS else None
         at += 4 * (first is not None)
         if not count:
             return start
@@ -142,16 +146,16 @@ class _Reader:
             table[next(columns) :: width] if flags & flag else array("I", [default]) * count
             for flag, default in zip(_PER_SAMPLE, (*defaults, 0), strict=True)
         )
+        shifts = _signed(shifts, version=trun[0])
         if first is not None:
             marks[0] = first
         length = sum(sizes)
-        if not 0 <= start <= start + length <= self._file_size or max(shifts) >= _SIGNED or max(durations) >= _SIGNED:
+        if not 0 <= start <= start + length <= self._file_size or max(durations) >= _SIGNED:
             raise Unsuited
-        if not min(sizes) or not min(durations):
+        if not min(sizes) or not min(durations) or min(shifts) < -_MOST_RAISED * samples.timescale:
             raise Unsuited
-        number = len(samples.sizes) + 1
         if samples.handler == b"vide":  # every sample of sound is one
-            samples.syncs.extend(n for n, mark in enumerate(marks, number) if not mark & _NO_SYNC)
+            samples.syncs.extend(n for n, mark in enumerate(marks, len(samples.sizes) + 1) if not mark & _NO_SYNC)
         samples.sizes += sizes
         samples.deltas += durations
         samples.shifts += shifts
@@ -160,11 +164,8 @@ class _Reader:
         return start + length
 
 
-def _number(data: bytes, at: int) -> int:
-    return _numbers(data, at, 1)[0]
-
-
-def _numbers(data: bytes, at: int, count: int, *, wide: bool = False) -> tuple[int, ...]:
-    if len(data) < at + count * (8 if wide else 4):
+def _signed(shifts: "array[int]", *, version: int) -> "array[int]":
+    """Composition offsets, which from ``version`` 1 of their box on may be negative (ISO/IEC 14496-12, 8.8.8)."""
+    if not version and max(shifts) >= _SIGNED:
         raise Unsuited
-    return struct.unpack_from(f">{count}{'Q' if wide else 'I'}", data, at)
+    return array("i", shifts.tobytes())

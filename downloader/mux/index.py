@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from downloader.mux.boxes import Unsuited, box, every, full, inside, only, swapped
+from downloader.mux.boxes import Unsuited, box, every, full, inside, only, swapped, track_number
 from downloader.mux.fragments import Samples
 
 MOVIE_TICKS = 1000
@@ -78,7 +78,7 @@ def frame(data: bytes) -> Frame:
         tracks=tracks,
         media=data[mdat.start : mdat.end],
         offset=mdat.start,
-        chapters=_number_of(texts[0]) if texts else None,
+        chapters=track_number(texts[0]) if texts else None,
     )
 
 
@@ -94,7 +94,7 @@ def built(around: Frame, tracks: Sequence[Track], places: Sequence[Sequence[int]
         for number, (track, where) in enumerate(zip(tracks, places, strict=True), 1)
     ]
     others = [box(b"trak", _moved(track, base - around.offset)) for track in around.tracks]
-    numbers = [*range(1, len(own) + 1), *map(_number_of, around.tracks)]
+    numbers = [*range(1, len(own) + 1), *map(track_number, around.tracks)]
     if len(set(numbers)) != len(numbers):
         raise Unsuited
     mvhd = around.mvhd[:16] + struct.pack(">I", length) + around.mvhd[20:-4] + struct.pack(">I", max(numbers) + 1)
@@ -158,31 +158,35 @@ def _stbl(track: Track, offsets: list[int], *, wide: bool) -> bytes:
     return box(
         b"stbl",
         box(b"stsd", samples.stsd),
-        _table(b"stts", _pairs(samples.deltas)),
-        _table(b"ctts", _pairs(samples.shifts)) if any(samples.shifts) else b"",
-        _table(b"stss", [(number,) for number in syncs]) if syncs and len(syncs) < count else b"",
-        _table(b"stsc", _spans(track.chunks)),
+        _table(b"stts", _pairs(samples.deltas), width=2),
+        _table(b"ctts", _pairs(samples.shifts), width=2) if any(samples.shifts) else b"",
+        _table(b"stss", array("I", syncs), width=1) if syncs and len(syncs) < count else b"",
+        _table(b"stsc", _spans(track.chunks), width=3),
         full(b"stsz", struct.pack(">II", 0, count), swapped(samples.sizes).tobytes()),
         _places(offsets, wide=wide),
     )
 
 
-def _table(kind: bytes, rows: list[tuple[int, ...]]) -> bytes:
-    numbers = array("I", [number for row in rows for number in row])
-    return full(kind, struct.pack(">I", len(rows)), swapped(numbers).tobytes())
+def _table(kind: bytes, numbers: "array[int]", *, width: int) -> bytes:
+    """A box of rows of ``width`` numbers."""
+    return full(kind, struct.pack(">I", len(numbers) // width), swapped(numbers).tobytes())
 
 
-def _pairs(values: "array[int]") -> list[tuple[int, ...]]:
-    """Runs of equal values as (how many, value)."""
-    return [(sum(1 for _ in run), value) for value, run in groupby(values)]
+def _pairs(values: "array[int]") -> "array[int]":
+    """Runs of equal values: how many, and which."""
+    found = array("I")
+    for value, run in groupby(values):
+        found.append(sum(1 for _ in run))
+        found.append(value)
+    return found
 
 
-def _spans(chunks: Sequence[Chunk]) -> list[tuple[int, ...]]:
-    """Which chunks hold how many samples: (first chunk, samples in each, description)."""
-    found: list[tuple[int, ...]] = []
+def _spans(chunks: Sequence[Chunk]) -> "array[int]":
+    """Which chunks hold how many samples: first chunk, samples in each, description."""
+    found = array("I")
     for number, chunk in enumerate(chunks, 1):
-        if not found or found[-1][1] != chunk.samples:
-            found.append((number, chunk.samples, 1))
+        if not found or found[-2] != chunk.samples:
+            found.extend((number, chunk.samples, 1))
     return found
 
 
@@ -203,11 +207,6 @@ def _moved(trak: bytes, distance: int) -> bytes:
             contents = _places([offset + distance for offset in offsets], wide=False)[8:]
         parts.append(box(one.kind, contents))
     return b"".join(parts)
-
-
-def _number_of(trak: bytes) -> int:
-    tkhd = only(trak, b"tkhd")
-    return int(struct.unpack_from(">I", tkhd, 20 if tkhd[:1] == b"\1" else 12)[0])
 
 
 def _longest(around: Frame) -> int:

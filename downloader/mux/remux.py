@@ -30,7 +30,7 @@ def remux(task: Task) -> Outcome:
     """Copy the task's tracks into one file."""
     try:
         return _spliced(task)
-    except Unsuited:
+    except (Unsuited, MemoryError):  # of very many samples the tables take more room than FFmpeg's
         pass  # packet by packet, then
     cutting = _cutting(task) if task.media.cuts else _Cutting()
     try:
@@ -68,7 +68,8 @@ def _copied(task: Task, cutting: _Cutting, *, in_front: bool) -> Outcome:
             blocks.ahead(task.path, _expected(found, total, declared), durable=task.durable),
             sink.created(task.path, container, media, options) as output,
         ):
-            copied = [_lane(source, output, container, cutting) for source in found]
+            peers: list[lanes.Strand] = []
+            copied = [_lane(source, output, container, cutting, peers) for source in found]
             subtitles, first = extras.attach(output, container, task.along, timeline, declared or media.duration_s)
             write = sink.writer(output)
             for packet in first:
@@ -110,7 +111,9 @@ def _expected(found: list[Source], total: float, declared: float) -> int:
     return round(sum(source.fetched.size for source in found) * min(total / declared, 1.0))
 
 
-def _lane(source: Source, output: Any, container: Container, cutting: _Cutting) -> lanes.Lane:
+def _lane(
+    source: Source, output: Any, container: Container, cutting: _Cutting, peers: list[lanes.Strand]
+) -> lanes.Lane:
     strands: dict[int, lanes.Strand] = {}
     for stream in source.streams:
         target = sink.add_copy(output, stream, container)
@@ -120,7 +123,9 @@ def _lane(source: Source, output: Any, container: Container, cutting: _Cutting) 
             gate = cuts.SoundGate(cutting.timeline)
             if stream is source.picture and cutting.snapped is not None:
                 gate = cuts.PictureGate(cutting.snapped)
-        strands[stream.index] = lanes.Strand(stream, target, source.base, jumps=source.jumps, gate=gate)
+        strands[stream.index] = lanes.Strand(
+            stream, target, source.base, jumps=source.jumps, lossy=source.lossy, gate=gate, peers=peers
+        )
     return lanes.Lane(source.container.demux(source.streams), strands)
 
 
@@ -134,7 +139,7 @@ def _cutting(task: Task) -> _Cutting:
         if source is None:
             return _Cutting(without(media.cuts, seconds))
         survey = cuts.Survey()
-        strand = lanes.Strand(source.picture, None, source.base, jumps=source.jumps, gate=survey)
+        strand = lanes.Strand(source.picture, None, source.base, jumps=source.jumps, lossy=source.lossy, gate=survey)
         for packet in source.container.demux(source.picture):
             if packet.size:
                 strand.place(packet)

@@ -94,14 +94,20 @@ def _track(source: Source, samples: Samples) -> Track:
     packet = next(source.container.demux(stream), None)
     if packet is None or packet.pts is None or packet.dts is None:
         raise Unsuited
-    if (packet.pos, packet.size, packet.pts - packet.dts) != (samples.runs[0][0], samples.sizes[0], samples.shifts[0]):
+    if (packet.pos, packet.size) != (samples.runs[0][0], samples.sizes[0]):
+        raise Unsuited
+    base = round(source.base * samples.timescale)
+    raised = round(source.raised * samples.timescale)
+    if packet.pts - packet.dts - raised != samples.shifts[0] - samples.raised:
         raise Unsuited
     if samples.handler != kind or entry not in _ENTRIES or reference != b"\0\1":
         raise Unsuited
     if stream.time_base.denominator != samples.timescale:
         raise Unsuited
+    if source.jumps and max(samples.deltas) >= lanes.JUMP_AHEAD * samples.timescale:
+        raise Unsuited
     times = array("q", accumulate(samples.deltas, initial=0))
-    begin = packet.dts - round(source.base * samples.timescale)
+    begin = packet.pts - base - samples.shifts[0]
     end = begin + max(map(add, times[1:], samples.shifts))
     if begin <= -_HIDDEN or not 0 < end < _LIMIT * samples.timescale:
         raise Unsuited

@@ -32,9 +32,8 @@ FORMATS = {
 def fetched(path: Path, kind: str, **fields: Any) -> FetchedTrack:
     """A track that lies at ``path``, as fetch hands it over."""
     found = FORMATS.get(path.suffix, "image" if kind == "image" else "text")
-    track = Track(
-        key=path.stem, kind=kind, transport="ranges", url="http://media.test/x", **{"format": found, **fields}
-    )
+    known = {"format": found, "transport": "ranges"}
+    track = Track(key=path.stem, kind=kind, url="http://media.test/x", **{**known, **fields})
     return FetchedTrack(track=track, path=path.name, size=path.stat().st_size, format=track.format)
 
 

@@ -72,6 +72,7 @@ def fragment(samples: list[Sample], time: int, at: int, how: Writing) -> bytes:
     tfhd = full(b"tfhd", struct.pack(">I", 1), fields, flags=flags)
     tfdt = full(b"tfdt", struct.pack(">Q" if how.wide_time else ">I", time), version=int(how.wide_time))
     groups = [samples[:1], samples[1:]] if how.split and len(samples) > 1 else [samples]
+    signed = min(s.shift for s in samples) < 0
 
     def truns(offset: int) -> bytes:
         made = b""
@@ -86,10 +87,10 @@ def fragment(samples: list[Sample], time: int, at: int, how: Writing) -> bytes:
                 (b"" if same_duration else struct.pack(">I", s.duration))
                 + (b"" if same_size else struct.pack(">I", s.size))
                 + (struct.pack(">I", KEY if s.key else OTHER) if marks == "each" else b"")
-                + struct.pack(">I", s.shift)
+                + struct.pack(">i" if signed else ">I", s.shift)
                 for s in group
             )
-            made += full(b"trun", struct.pack(">I", len(group)), head, rows, flags=bits)
+            made += full(b"trun", struct.pack(">I", len(group)), head, rows, version=int(signed), flags=bits)
         return made
 
     def moof(offset: int) -> bytes:
@@ -114,7 +115,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fragments") / "t.mp4"
 
 
-any_sample = st.builds(Sample, st.integers(1, 300), st.integers(1, 5000), st.integers(0, 4000), st.booleans())
+any_sample = st.builds(Sample, st.integers(1, 300), st.integers(1, 5000), st.integers(-4000, 4000), st.booleans())
 any_writing = st.builds(
     Writing,
     st.booleans(),
@@ -150,9 +151,10 @@ def test_what_was_written_is_read(
     written = [s for samples, _ in parts for s in samples]
     assert list(found.sizes) == [s.size for s in written]
     assert list(found.deltas) == deltas
-    assert list(found.shifts) == [s.shift for s in written]
+    assert found.raised == max(-min(s.shift for s in written), 0)
+    assert list(found.shifts) == [s.shift + found.raised for s in written]
     assert found.syncs == [number for number, s in enumerate(written, 1) if s.key]
-    assert (found.timescale, found.handler, found.origin) == (RATE, b"vide", origin)
+    assert (found.timescale, found.handler, found.clock) == (RATE, b"vide", clock)
     media = b"".join(
         data[offset : offset + sum(found.sizes[first : first + count])]
         for (offset, count), first in zip(
@@ -197,7 +199,8 @@ UNSUITED = {
     "no clock": whole(head=box(b"ftyp", b"iso6") + moov(timescale=0)),
     "an empty sample": whole([Sample(0, 20, 0, key=True), Sample(11, 20, 0, key=False)]),
     "a sample of no time": whole([Sample(10, 0, 0, key=True), Sample(11, 20, 0, key=False)]),
-    "shown before it is decoded": whole([Sample(10, 20, 0xFFFFFF00, key=True), Sample(11, 20, 0, key=False)]),
+    "shown long before it is decoded": whole([Sample(10, 20, -(1 << 31), key=True), Sample(11, 20, 0, key=False)]),
+    "shown absurdly late": whole([Sample(10, 20, 0xFFFFFF00, key=True), Sample(11, 20, 0, key=False)]),
     "time goes back": whole() + fragment(TWO, 5, len(whole()), PLAIN),
     "another track": changed(b"tfhd", 4, struct.pack(">I", 2)),
     "no time": changed(b"tfdt", -4, b"free"),

@@ -32,6 +32,7 @@ class Packet:
 class Stream:
     time_base: Fraction = MILLISECOND
     type: str = "video"
+    codec_context: Any = None
 
 
 def placed(*times: tuple[int | None, int | None], base: float = 0.0, jumps: bool = False) -> list[tuple[int, int]]:
