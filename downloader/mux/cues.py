@@ -21,6 +21,7 @@ LIMIT = 32 << 20
 """Bytes: no subtitles are larger."""
 
 _MILLISECOND = Fraction(1, 1000)
+_LAST = 30 * 86_400_000  # milliseconds: no media is a month long
 _TIMING = re.compile(r"\d\d:\d\d[.,]\d{3}\s*-->")
 
 
@@ -50,7 +51,7 @@ def read(data: bytes) -> list[Cue]:
             found = [Cue(event.start, event.end, html.unescape(event.plaintext)) for event in events]
         else:
             raise MediaInvalid("The subtitles are of a kind that cannot be read.")
-    except (ValueError, KeyError, ET.ParseError, pysubs2.Pysubs2Error, OverflowError) as error:
+    except (ValueError, KeyError, ET.ParseError, pysubs2.Pysubs2Error, ArithmeticError) as error:
         raise MediaInvalid("The subtitles cannot be read.") from error
     return tidied(found)
 
@@ -71,13 +72,14 @@ def tidied(cues: Sequence[Cue]) -> list[Cue]:
     return tidy
 
 
-def moved(cues: Sequence[Cue], timeline: Timeline) -> list[Cue]:
-    """The cues on the output's timeline; what lies in a cut is gone."""
+def moved(cues: Sequence[Cue], timeline: Timeline, length: float) -> list[Cue]:
+    """The cues on the output's timeline, which is ``length`` seconds long (0: unknown); what lies in a cut is gone."""
+    end = round(length * 1000) if length else _LAST
     placed = (
         Cue(round(timeline.place(cue.start / 1000) * 1000), round(timeline.place(cue.end / 1000) * 1000), cue.text)
         for cue in cues
     )
-    return tidied([cue for cue in placed if cue.end > cue.start])
+    return tidied([replace(cue, end=min(cue.end, end)) for cue in placed if cue.start < min(cue.end, end)])
 
 
 def written(cues: Sequence[Cue], kind: Literal["srt", "vtt"]) -> str:

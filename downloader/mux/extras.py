@@ -96,7 +96,7 @@ def attach(
     codec = codec_for(container, media)
     for subtitle in extras.subtitles if codec else ():
         stream = cues.add_stream(output, codec or "", three_letters(subtitle.track.language), subtitle.title)
-        lanes.append(CueLane(cues.moved(subtitle.cues, timeline), stream, codec or ""))
+        lanes.append(CueLane(cues.moved(subtitle.cues, timeline, timeline.length(seconds)), stream, codec or ""))
     if extras.cover is None or container.cover is None:
         return lanes, []
     if container.cover == "attachment":
@@ -108,16 +108,16 @@ def attach(
     return lanes, []
 
 
-def sidecars(work: Path, stem: str, container: Container, extras: Extras, timeline: Timeline) -> list[Made]:
-    """Write subtitles as files beside the artifact, when they are not embedded in it."""
+def sidecars(stem: Path, container: Container, extras: Extras, timeline: Timeline, length: float) -> list[Made]:
+    """Write subtitles that are not embedded in the artifact beside it, as ``stem`` and more; ``length``: cues.moved."""
     media = extras.media
     if codec_for(container, media) is not None:
         return []
     kind: Literal["srt", "vtt"] = media.subtitle_format or "vtt"
     made: list[Made] = []
     for number, subtitle in enumerate(extras.subtitles):
-        path = work / f"{stem}.{number}.{kind}"
-        path.write_text(cues.written(cues.moved(subtitle.cues, timeline), kind), encoding="utf-8")
+        path = stem.with_name(f"{stem.name}.{number}.{kind}")
+        path.write_text(cues.written(cues.moved(subtitle.cues, timeline, length), kind), encoding="utf-8")
         made.append(Made(path.name, path.stat().st_size, kind, _CONTENT_TYPES[kind], subtitle.label))
     return made
 

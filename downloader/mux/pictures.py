@@ -32,8 +32,11 @@ def jpeg(data: bytes) -> Jpeg:
     codec = next((name for magic, name in _CODECS if data.startswith(magic)), None)
     if codec is None or len(data) > LIMIT or (codec == "webp" and data[8:12] != b"WEBP"):
         raise MediaInvalid("The picture is of a kind that cannot be read.")
-    frame = _decoded(data, codec)
-    made = data if codec == "mjpeg" else _encoded(frame)
+    try:
+        frame = _decoded(data, codec)
+        made = data if codec == "mjpeg" else _encoded(frame)
+    except (av.error.FFmpegError, MemoryError) as error:
+        raise MediaInvalid("The picture cannot be read.") from error
     return Jpeg(made, frame.width, frame.height)
 
 
@@ -48,10 +51,7 @@ def flac_picture(cover: Jpeg) -> str:
 def _decoded(data: bytes, codec: str) -> Any:
     context: Any = av.CodecContext.create(codec, "r")
     context.options = {"max_pixels": str(_MAX_PIXELS)}
-    try:
-        frames = [*context.decode(av.Packet(data)), *context.decode(None)]
-    except av.error.FFmpegError as error:
-        raise MediaInvalid("The picture cannot be read.") from error
+    frames = [*context.decode(av.Packet(data)), *context.decode(None)]
     if not frames:
         raise MediaInvalid("The picture cannot be read.")
     return frames[0]

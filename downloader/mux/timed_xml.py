@@ -52,14 +52,10 @@ def _spans(root: ET.Element, tag: str, start: str, length: str, scale: float) ->
 
 def _text(element: ET.Element) -> str:
     """The words of an element: runs of blanks are one blank, <br/> is a line break."""
-    return re.sub(r"[^\S\n]+", " ", "".join(_words(element))).strip()
-
-
-def _words(element: ET.Element) -> Iterator[str]:
-    yield "\n" if _name(element) == "br" else element.text or ""
-    for child in element:
-        yield from _words(child)
-        yield child.tail or ""
+    for child in element.iter():
+        if _name(child) == "br":
+            child.text = "\n"
+    return re.sub(r"[^\S\n]+", " ", "".join(element.itertext())).strip()
 
 
 def _time(text: str, frames: float, ticks: float) -> float:
@@ -69,8 +65,8 @@ def _time(text: str, frames: float, ticks: float) -> float:
         whole = int(hours) * 3600 + int(minutes) * 60 + int(seconds)
         return whole + (float(f"0.{fraction}") if fraction else int(frame or 0) / frames)
     if offset := _OFFSET.fullmatch(text.strip()):
-        unit = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "f": 1 / frames, "t": 1 / ticks}[offset[2]]
-        return float(offset[1]) * unit
+        per_second = {"h": 1 / 3600, "m": 1 / 60, "s": 1.0, "ms": 1000.0, "f": frames, "t": ticks}[offset[2]]
+        return float(offset[1]) / per_second
     raise ValueError(text)
 
 

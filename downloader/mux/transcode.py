@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain, groupby
 from typing import Any
 
 import av
@@ -20,6 +21,7 @@ from downloader.mux.timeline import WHOLE, Timeline, without
 
 _MP3_RATES = (32000, 44100, 48000)
 _STEREO = 2
+_GAP = 0.25  # seconds without sound that are a pause: a decoder's own delay is shorter
 _SPOILT = 0.05  # the share of packets that may fail to decode
 
 
@@ -82,17 +84,16 @@ def _converted(task: Task, source: Source, container: Container, encoder: Encode
         for packet in first:
             write(packet)
         copy(subtitles, write, lambda _: None)
-        samples, seconds = 0, 0.0
-        for frame in _frames(source, timeline):
-            frame.pts, frame.time_base = samples, Fraction(1, frame.sample_rate)
-            samples += frame.samples
+        seconds = 0.0
+        limit = 0.0 if source.jumps else total + check.tolerance(total)
+        for frame in _uniform(_frames(source, timeline), stream.codec_context, limit):
             seconds += frame.samples / frame.sample_rate
             for packet in stream.encode(frame):
                 write(packet)
             task.advance(min(seconds, total), total)
         for packet in stream.encode(None):
             write(packet)
-    if not samples:
+    if not seconds:
         raise MediaInvalid("The sound cannot be decoded.")
     if source.seconds and not source.jumps and seconds < total - check.tolerance(total):
         raise MediaInvalid(f"The sound ends after {seconds:.1f} s of {total:.1f} s.")
@@ -115,8 +116,11 @@ def _stream(output: Any, encoder: Encoder, source: Any, media: Media) -> Any:
     return stream
 
 
-def _frames(source: Source, timeline: Timeline) -> Iterator[Any]:
-    """The decoded frames that are kept. Raises MediaInvalid when too many packets are spoilt."""
+def _frames(source: Source, timeline: Timeline) -> Iterator[tuple[float, Any]]:
+    """The decoded frames that are kept, with when they begin in the output, in seconds.
+
+    Raises MediaInvalid when too many packets are spoilt.
+    """
     gate = SoundGate(timeline)
     packets = spoilt = 0
     tick = float(source.sound.time_base)
@@ -129,7 +133,43 @@ def _frames(source: Source, timeline: Timeline) -> Iterator[Any]:
             continue
         for frame in frames:
             start = (frame.pts or 0) * tick - source.base
-            if timeline is WHOLE or gate.shift(None, start, frame.samples / frame.sample_rate) is not None:
-                yield frame
+            shift = 0.0 if timeline is WHOLE else gate.shift(None, start, frame.samples / frame.sample_rate)
+            if shift is not None:
+                yield start - shift, frame
     if spoilt > packets * _SPOILT:
         raise MediaInvalid("The sound is damaged.")
+
+
+def _uniform(frames: Iterator[tuple[float, Any]], context: Any, limit: float) -> Iterator[Any]:
+    """The frames as the encoder takes them, end to end, whatever format the source changes to midway.
+
+    Where nothing is said for a while there is silence, but none after ``limit`` seconds.
+    """
+    made = 0
+    for _, run in groupby(frames, key=_shape):
+        resampler: Any = av.AudioResampler(context.format, context.layout, context.sample_rate)
+        for start, frame in chain(run, ((limit, None),)):
+            missing = round(start * context.sample_rate) - made if start < limit else 0
+            silent = _silence(context, missing) if missing > _GAP * context.sample_rate else ()
+            if frame is not None:
+                frame.pts = None
+            for one in chain(silent, resampler.resample(frame)):  # which lets go of the rest at None
+                one.pts, one.time_base = made, Fraction(1, one.sample_rate)
+                made += one.samples
+                yield one
+
+
+def _shape(timed: tuple[float, Any]) -> tuple[str, str, int]:
+    frame = timed[1]
+    return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+def _silence(context: Any, samples: int) -> Iterator[Any]:
+    while samples:
+        count = min(samples, context.sample_rate)
+        frame: Any = av.AudioFrame(context.format.name, context.layout.name, count)
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        frame.sample_rate = context.sample_rate
+        yield frame
+        samples -= count

@@ -72,7 +72,7 @@ def _perform(order: Order, advance: Callable[[float, float], None]) -> Finished:
     along = extras.load(work, order.tracks, media)
     operation = transcode if media.operation == "transcode" else remux
     done = operation(Task(work, path, order.tracks, media, along, advance, order.durable))
-    sidecars = extras.sidecars(work, order.stem, done.container, along, done.timeline)
+    sidecars = extras.sidecars(work / order.stem, done.container, along, done.timeline, done.seconds)
     warnings = [*along.warnings, *done.warnings]
     if sidecars and media.subtitles == "embed":
         warnings.append(f"{done.container.name} holds no subtitles; they lie beside the file.")

@@ -1,5 +1,6 @@
 """Sound alone: copied where the container takes it, converted where it was asked for by name."""
 
+from array import array
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from downloader.errors import MediaInvalid
 from downloader.handoff import Cut, Media, Muxed
 from tests.media import make_audio, make_muxed
+from tests.mux.broken import retimed
 from tests.mux.conftest import fetched
 from tests.mux.packets import digests, opened, samples
 
@@ -148,3 +150,60 @@ def test_raw_aac_becomes_m4a(mux: Callable[..., Muxed], tmp_path: Path, tag: byt
     made = mux(Media(operation="copy", container="m4a"), fetched(tmp_path / "x.ts", "audio"))
 
     assert digests(tmp_path / made.main.path, "audio") == digests(tmp_path / "a.m4a", "audio")
+
+
+CONVERSIONS = [("mp3", "mp3"), ("m4a", "aac"), ("opus", "opus"), ("flac", "flac"), ("wav", "pcm_s16le")]
+
+
+def test_sound_that_changes_its_format_midway_is_converted(mux: Callable[..., Muxed], tmp_path: Path) -> None:
+    parts = []
+    for number, (rate, layout) in enumerate([(48_000, "stereo"), (44_100, "mono")]):
+        part = tmp_path / f"{number}.aac"
+        with av.open(str(part), "w", format="adts") as output:
+            stream = output.add_stream("aac", rate=rate)
+            stream.codec_context.layout = layout
+            frame: Any = av.AudioFrame("fltp", layout, rate * 2)
+            for plane in frame.planes:
+                plane.update(bytes(plane.buffer_size))
+            frame.sample_rate, frame.pts = rate, 0
+            output.mux([*stream.encode(frame), *stream.encode(None)])
+        parts.append(part.read_bytes())
+    source = tmp_path / "a.aac"
+    source.write_bytes(b"".join(parts))
+
+    for container, codec in CONVERSIONS:
+        media = Media(operation="transcode", container=container, audio_codec=codec, bitrate=96_000)
+        made = mux(media, fetched(source, "audio", format=None))
+
+        assert made.duration_ms == pytest.approx(4000, abs=150)
+        assert stream_of(tmp_path / made.main.path)[1:3] == (48_000, 2)
+
+
+@pytest.mark.parametrize(("container", "codec"), CONVERSIONS)
+def test_a_pause_in_the_sound_is_one_in_what_is_made_of_it(
+    mux: Callable[..., Muxed], tmp_path: Path, container: str, codec: str
+) -> None:
+    audio = retimed(make_audio(tmp_path / "s.m4a", 4), tmp_path / "a.m4a", "mp4", lambda n: 48_000 * 3 * (n > 90))
+
+    made = mux(
+        Media(operation="transcode", container=container, audio_codec=codec, bitrate=96_000), fetched(audio, "audio")
+    )
+
+    assert made.duration_ms == pytest.approx(7000, abs=100)
+    loud = [loudness > 0.01 for loudness in loudnesses(tmp_path / made.main.path)]
+    assert loud[:15] == [True] * 15
+    assert loud[22:46] == [False] * 24
+    assert loud[52:66] == [True] * 14
+
+
+def loudnesses(path: Path) -> list[float]:
+    """The highest sample of each tenth of a second."""
+    with opened(path) as source:
+        resampler = av.AudioResampler("flt", "mono", 8000)
+        found = [
+            sample
+            for frame in source.decode(audio=0)
+            for one in resampler.resample(frame)
+            for sample in array("f", bytes(one.planes[0])[: one.samples * 4])
+        ]
+    return [max(map(abs, found[at : at + 800])) for at in range(0, len(found), 800)]

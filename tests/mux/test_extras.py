@@ -1,5 +1,7 @@
 """Subtitles, chapters, tags, covers and thumbnails, in every container that can hold them."""
 
+import struct
+import zlib
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +17,7 @@ from downloader.mux import cues
 from downloader.mux.cues import Cue
 from downloader.mux.languages import three_letters
 from downloader.mux.sink import tags
-from tests.media import make_audio, make_image, make_muxed
+from tests.media import make_audio, make_image, make_muxed, make_video
 from tests.mux.conftest import fetched
 from tests.mux.packets import opened
 
@@ -45,6 +47,32 @@ def test_every_kind_of_subtitles_is_read(text: str) -> None:
     assert cues.read(text.encode()) == CUES
 
 
+def test_words_in_many_elements_are_read() -> None:
+    depth = 5000
+    words = f"{'<span>' * depth}Hello{'</span>' * depth}<br/>there"
+    assert cues.read(f'<tt><p begin="1s" end="2s">{words}</p></tt>'.encode()) == [Cue(1000, 2000, "Hello\nthere")]
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "webm", "mp3"])
+@pytest.mark.parametrize("end", ["00:12.000", "99999999:02:00.000"])
+def test_no_cue_lasts_beyond_the_media(mux: Callable[..., Muxed], tmp_path: Path, container: str, end: str) -> None:
+    text = f"WEBVTT\n\n00:00.500 --> 00:01.000\nin\n\n00:01.500 --> {end}\nlong\n\n00:09.000 --> {end}\nbeyond\n"
+    suffix = {"webm": ".webm", "mp3": ".mp3"}.get(container, ".m4a")
+    tracks = [fetched(make_audio(tmp_path / f"a{suffix}", 3), "audio"), subtitle(tmp_path / "en.vtt", text)]
+    if container != "mp3":
+        tracks.append(
+            fetched(make_video(tmp_path / ("v.webm" if container == "webm" else "v.mp4"), 3, (64, 64)), "video")
+        )
+
+    made = mux(Media(operation="copy", container=container, subtitles="embed"), *tracks)
+
+    assert made.duration_ms == pytest.approx(3000, abs=100)
+    if container == "mp3":
+        found = cues.read((tmp_path / made.sidecars[0].path).read_bytes())
+        assert [(cue.start, cue.text) for cue in found] == [(500, "in"), (1500, "long")]
+        assert found[-1].end == pytest.approx(3000, abs=100)
+
+
 @pytest.mark.parametrize("kind", ["srt", "vtt"])
 def test_what_is_written_reads_the_same(kind: Any) -> None:
     assert cues.read(cues.written(CUES, kind).encode()) == CUES
@@ -57,6 +85,8 @@ def test_what_is_written_reads_the_same(kind: Any) -> None:
         b"\x00\xff",
         b"<html><body>404</body></html>",
         b"<tt><p begin='x' end='y'/></tt>",
+        b"<tt frameRate='0'><p begin='1f' end='2f'>x</p></tt>",
+        b"<tt tickRate='0'><p begin='1t' end='2t'>x</p></tt>",
         b"<tt",
         b'<!DOCTYPE a [<!ENTITY b "' + b"b" * 9999 + b'">]><transcript>' + b"&b;" * 9999 + b"</transcript>",
     ],
@@ -159,6 +189,24 @@ def test_extras_that_cannot_be_read_are_warnings(mux: Callable[..., Muxed], tmp_
         "Left out, because unreadable: the subtitles in 'en'.",
         "Left out, because unreadable: the cover art.",
     )
+
+
+def test_a_cover_too_wide_for_jpeg_is_a_warning(mux: Callable[..., Muxed], tmp_path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 66_000, 2, 8, 0, 0, 0, 0)  # grey, 8 bits
+    rows = zlib.compress(bytes(2 * 66_001))
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    (tmp_path / "cover.png").write_bytes(png)
+
+    made = mux(
+        Media(operation="copy", container="mp4"),
+        fetched(make_muxed(tmp_path / "m.mp4", 3, (64, 64)), "muxed"),
+        fetched(tmp_path / "cover.png", "image"),
+    )
+
+    assert made.warnings == ("Left out, because unreadable: the cover art.",)
 
 
 TITLE, ARTIST = "A “film” · 映画", "Somebody"
