@@ -66,10 +66,7 @@ def read(descriptor: int) -> Samples:
             reader.moof(data, box.at)
     if reader is None or not reader.samples.sizes:
         raise Unsuited
-    reader.samples.raised = max(-min(reader.samples.shifts), 0)
-    if reader.samples.raised:
-        reader.samples.shifts = array("i", [shift + reader.samples.raised for shift in reader.samples.shifts])
-    return reader.samples
+    return _raised(reader.samples)
 
 
 class _Reader:
@@ -162,6 +159,16 @@ class _Reader:
         samples.runs.append((start, count))
         samples.clock += sum(durations)
         return start + length
+
+
+def _raised(samples: Samples) -> Samples:
+    """The samples with no shift below 0."""
+    samples.raised = max(-min(samples.shifts), 0)
+    if max(samples.shifts) + samples.raised >= _SIGNED:
+        raise Unsuited
+    if samples.raised:
+        samples.shifts = array("i", [shift + samples.raised for shift in samples.shifts])
+    return samples
 
 
 def _signed(shifts: "array[int]", *, version: int) -> "array[int]":

@@ -200,6 +200,9 @@ UNSUITED = {
     "an empty sample": whole([Sample(0, 20, 0, key=True), Sample(11, 20, 0, key=False)]),
     "a sample of no time": whole([Sample(10, 0, 0, key=True), Sample(11, 20, 0, key=False)]),
     "shown long before it is decoded": whole([Sample(10, 20, -(1 << 31), key=True), Sample(11, 20, 0, key=False)]),
+    "shown absurdly late after a negative offset": whole(
+        [Sample(10, 20, -20, key=True), Sample(11, 20, (1 << 31) - 1, key=False)]
+    ),
     "shown absurdly late": whole([Sample(10, 20, 0xFFFFFF00, key=True), Sample(11, 20, 0, key=False)]),
     "time goes back": whole() + fragment(TWO, 5, len(whole()), PLAIN),
     "another track": changed(b"tfhd", 4, struct.pack(">I", 2)),
