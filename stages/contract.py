@@ -64,10 +64,3 @@ class Stage(Protocol):
 
     def close(self) -> None:
         """End what the stage holds open. Called once, when the process drains."""
-
-
-class StageFactory(Protocol):
-    """What route.py's dotted string names."""
-
-    def __call__(self, settings: Settings) -> Stage:
-        """Build the stage; may import its engine and start what should be warm, must not wait for it."""

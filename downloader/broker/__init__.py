@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from downloader.broker import live
 from downloader.broker.client import connect, translated
-from downloader.broker.streams import BLOCK_SECONDS, GROUP, Delivery, Streams, entry_fields
+from downloader.broker.streams import BLOCK_SECONDS, GROUP, Delivery, Streams, entry_fields, gone
 from downloader.errors import BrokerUnavailable
 from downloader.job import Entry, Progress
 
@@ -25,11 +26,11 @@ class Broker(Streams):
     def settle(self, done: Delivery, *, add: Sequence[Entry] = (), ended: bool = False) -> None:
         """After a commit: add what is ready now, acknowledge ``done``, tell the job's watchers. One round trip.
 
-        In this order: a crash in between leaves an entry too many, never one too few.
+        All or nothing: where Redis refuses to add (full, read-only), ``done`` stays pending and comes again.
         """
         job_id = done.entry.job_id
         key = self.key(done.entry.stage)
-        with translated(), self._commands.pipeline(transaction=False) as pipe:
+        with translated(), self._commands.pipeline(transaction=True) as pipe:
             for entry in add:
                 pipe.xadd(self.key(entry.stage), entry_fields(entry))
             if done.message_id:
@@ -38,8 +39,9 @@ class Broker(Streams):
             if ended:
                 pipe.delete(live.snapshot_key(self._prefix, job_id))
             pipe.publish(live.channel(self._prefix, job_id), live.CHANGED)
-            # A group that is gone (NOGROUP) is no reason to lose the rest of the pipeline.
-            pipe.execute(raise_on_error=False)
+            for answer in pipe.execute(raise_on_error=False):
+                if isinstance(answer, ResponseError) and not gone(answer):  # with its group, ``done`` is gone as well
+                    raise answer
 
     def announce(self, job_id: str) -> None:
         """Tell the watchers of a job that its row changed."""

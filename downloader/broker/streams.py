@@ -59,7 +59,7 @@ class Streams:
             try:
                 found = self._blocking.xreadgroup(GROUP, consumer, {key: ">"}, count=1, block=milliseconds)
             except ResponseError as error:
-                if not _gone(error):
+                if not gone(error):
                     raise
                 self._make_group(stage)
                 return None
@@ -71,7 +71,7 @@ class Streams:
             try:
                 found = self._commands.xreadgroup(GROUP, consumer, {self.key(stage): "0"}, count=_PAGE)
             except ResponseError as error:
-                if _gone(error):
+                if gone(error):
                     return []
                 raise
             return list(self._deliveries(stage, found[0][1])) if found else []
@@ -84,7 +84,7 @@ class Streams:
                     self.key(stage), GROUP, consumer, min_idle_time=int(idle * 1000), start_id="0-0", count=_PAGE
                 )
             except ResponseError as error:
-                if _gone(error):
+                if gone(error):
                     return []
                 raise
             return list(self._deliveries(stage, answer[1]))
@@ -95,7 +95,7 @@ class Streams:
             try:
                 pending = self._commands.xpending(self.key(stage), GROUP)
             except ResponseError as error:
-                if not _gone(error):
+                if not gone(error):
                     raise
                 self._make_group(stage)
                 return int(self._commands.xlen(self.key(stage)))
@@ -117,7 +117,7 @@ class Streams:
             try:
                 self._commands.xgroup_delconsumer(self.key(stage), GROUP, consumer)
             except ResponseError as error:
-                if not _gone(error):
+                if not gone(error):
                     raise
 
     def forget_idle(self, stage: str, idle: float) -> int:
@@ -133,7 +133,7 @@ class Streams:
                         self._commands.xgroup_delconsumer(key, GROUP, consumer["name"])
                         removed += 1
             except ResponseError as error:
-                if not _gone(error):
+                if not gone(error):
                     raise
         return removed
 
@@ -167,7 +167,7 @@ def entry_fields(entry: Entry) -> dict[Any, Any]:
     return {"job": entry.job_id, "step": entry.step}
 
 
-def _gone(error: ResponseError) -> bool:
+def gone(error: ResponseError) -> bool:
     """Whether the stream or its group is not there (yet, or any more)."""
     text = str(error)
     return "NOGROUP" in text or "requires the key to exist" in text or "no such key" in text.lower()

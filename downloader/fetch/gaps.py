@@ -66,10 +66,6 @@ class Gaps:
             self._gaps.append(gap)
             self._gaps.sort(key=lambda item: item.start)
 
-    def next_due(self) -> float | None:
-        """When the first gap may be tried, or None when there is none."""
-        return min((gap.not_before for gap in self._gaps), default=None)
-
     def clip(self, size: int) -> None:
         """Forget what lies at or past ``size``."""
         self._gaps = [gap for gap in self._gaps if gap.start < size]

@@ -25,6 +25,7 @@ from downloader.handoff import Track
 
 _BLOCK = 16  # bytes of AES
 _MASTERS = 3  # how deep master playlists may be nested
+_DOCUMENT = -1  # the number of a playlist or key, where failures are counted by pieces
 _AHEAD = 4  # pieces per connection that may wait for an earlier one
 
 
@@ -57,7 +58,7 @@ class HlsTrack(Sequence):
             return None
         if not self._segments:
             return self._read(self._playlist, self.context.limits.playlist_bytes, self._playlist_read)
-        missing = self._missing_key(now)
+        missing = self._missing_key()
         if missing is not None:
             request = self.context.router.request(missing)
             return self._read(request, self.context.limits.key_bytes, partial(self._key_read, missing))
@@ -111,13 +112,13 @@ class HlsTrack(Sequence):
         self._playlist: Request = self._links.request
         self._segments, self.count, self._places = (), 0, ()
         self._keys.clear()
-        self._masters = self._tries = 0
+        self._masters = 0
         self._paused_until = 0.0
 
     def _expired(self, error: DownloadError) -> None:
         self._links.replace(error, expired=True)
 
-    def _missing_key(self, _now: float) -> str | None:
+    def _missing_key(self) -> str | None:
         """The first key that a piece in the window needs."""
         head = min(file.head for file in self.files.values())
         for segment in self._segments[head : head + (self.window or 0)]:
@@ -137,7 +138,7 @@ class HlsTrack(Sequence):
             try:
                 if error is None:
                     answer(document)
-                    self._tries = 0
+                    self._failures.pop(_DOCUMENT, None)
                 else:
                     self.trouble = error
                     self._again(error)
@@ -150,8 +151,8 @@ class HlsTrack(Sequence):
         if isinstance(error, SourceForbidden | SourceGone):
             self._expired(error)
             return
-        super().failed(-1, error, time.monotonic())
-        self._paused_until = self._not_before.pop(-1)
+        super().failed(_DOCUMENT, error, time.monotonic())
+        self._paused_until = self._not_before.pop(_DOCUMENT)
 
     def _playlist_read(self, document: Document) -> None:
         found = playlist.read(document.data.decode("utf-8", "replace"), document.request.url)

@@ -7,7 +7,7 @@ the first fragment begins, and shows pictures later whose composition offsets ar
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from downloader.errors import MediaInvalid
@@ -34,9 +34,12 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class _Trak:
+    """How a track's samples are to be read; ``edit``: seconds from the clock of its fragments to what is shown."""
+
     ticks: int
-    descriptions: int
-    edit: float  # seconds from the clock of its fragments to what is shown
+    stsd: bytes
+    defaults: bytes
+    edit: float = field(compare=False)
 
 
 def scanned(path: Path) -> dict[int, Begin]:
@@ -46,7 +49,7 @@ def scanned(path: Path) -> dict[int, Begin]:
     """
     begins: dict[int, Begin] = {}
     tracks: dict[int, _Trak] = {}
-    first = b""
+    first = True
     indexed: dict[int, float] = {}
     with path.open("rb") as file, suppress(Unsuited):  # where a box makes no sense, FFmpeg decides
         for found in in_file(file.fileno(), os.fstat(file.fileno()).st_size):
@@ -60,9 +63,9 @@ def scanned(path: Path) -> dict[int, Begin]:
             elif found.kind == b"moof":
                 for traf in every(data, b"traf"):
                     _add(begins, tracks, traf, indexed)
-            elif not first:
-                first, tracks = data, _tracks(data)
-            elif data != first:
+            elif first:
+                first, tracks = False, _tracks(data)
+            elif _tracks(data) != tracks:
                 raise MediaInvalid("The media changes its format midway: one file cannot hold it.")
     return begins
 
@@ -71,14 +74,15 @@ def _tracks(moov: bytes) -> dict[int, _Trak]:
     found: dict[int, _Trak] = {}
     mvhd = only(moov, b"mvhd")
     movie = number(mvhd, 20 if mvhd[:1] == b"\1" else 12)
+    defaults = {number(trex, 4): trex for mvex in every(moov, b"mvex") for trex in every(mvex, b"trex")}
     for trak in every(moov, b"trak"):
         with suppress(Unsuited):
             stsd = only(trak, b"mdia", b"minf", b"stbl", b"stsd")
             if any(entry.kind in _ENCRYPTED for entry in inside(stsd, 8)):
                 raise MediaInvalid("The media is encrypted.")
-            ticks = timescale(trak)
+            ticks, which = timescale(trak), track_number(trak)
             if ticks and movie:
-                found[track_number(trak)] = _Trak(ticks, number(stsd, 4), _edit(trak, ticks, movie))
+                found[which] = _Trak(ticks, stsd, defaults.get(which, b""), _edit(trak, ticks, movie))
     return found
 
 
@@ -97,7 +101,7 @@ def _edit(trak: bytes, ticks: int, movie: int) -> float:
 
 
 def _several(tracks: dict[int, _Trak]) -> bool:
-    return any(track.descriptions > 1 for track in tracks.values())
+    return any(number(track.stsd, 4) > 1 for track in tracks.values())
 
 
 def _note(indexed: dict[int, float], sidx: bytes) -> None:

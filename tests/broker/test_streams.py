@@ -44,6 +44,20 @@ def test_what_is_settled_leaves_the_stream(broker):
     assert broker.undelivered("fetch") == 1
 
 
+def test_nothing_is_settled_where_nothing_can_be_added(broker, raw):
+    broker.add([ONE])
+    delivery = read(broker)
+    raw.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(BrokerUnavailable):
+            broker.settle(delivery, add=[TWO])
+    finally:
+        raw.config_set("maxmemory", "0")
+    assert [item.entry for item in broker.left_by("fetch", "c")] == [ONE]
+    broker.settle(delivery, add=[TWO])
+    assert broker.entries("fetch") == {TWO}
+
+
 def test_pending_entries_of_the_dead_are_taken_over(broker):
     broker.add([ONE, TWO])
     read(broker, "dead")

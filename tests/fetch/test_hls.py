@@ -18,6 +18,7 @@ from downloader.handoff import Track
 from tests.fetch.conftest import Bench
 from tests.media import make_audio, make_muxed, make_video
 from tests.origin import Call, Origin, media_bytes
+from tests.origin.faults import once
 from tests.standin.framing import fmp4_playlist, fragments
 
 TS = [b"".join(b"\x47" + media_bytes(187, 100 * n + packet, b"") for packet in range(50 + n)) for n in range(30)]
@@ -149,6 +150,22 @@ def test_an_encrypted_initialization_needs_its_vector(origin: Origin, bench: Ben
     with pytest.raises(SourceInvalid, match="lacks an initialization vector"):
         bench.fetch(hls(url))
     assert bench.left() == []
+
+
+def test_failures_of_keys_are_counted_for_each(origin: Origin, bench: Bench) -> None:
+    lines = ""
+    for number, body in enumerate(TS[:10]):
+        key = bytes([number]) * 16
+        origin.add(
+            f"/hls/key{number}",
+            key,
+            content_type="application/octet-stream",
+            script=once(lambda call: call.status(500), 1),
+        )
+        origin.add(f"/hls/{number}.ts", encrypted(body, key, bytes(16)), content_type="video/mp2t")
+        lines += f'#EXT-X-KEY:METHOD=AES-128,URI="key{number}",IV=0x{"0" * 32}\n#EXTINF:4,\n{number}.ts\n'
+    fetched = bench.fetch(hls(serve(origin, "/hls/a.m3u8", HEAD + lines + END)))
+    assert bench.bytes_of(fetched, "muxed") == b"".join(TS[:10])
 
 
 def test_wrong_key_is_no_media(origin: Origin, bench: Bench) -> None:

@@ -221,7 +221,9 @@ def test_segments_of_another_format_are_refused(mux: Callable[..., Muxed], tmp_p
 def test_segments_that_repeat_their_header_are_joined(mux: Callable[..., Muxed], tmp_path: Path) -> None:
     piece = make_video(tmp_path / "p.mp4", 2, SMALL)
     source = tmp_path / "v.mp4"
-    source.write_bytes(piece.read_bytes() * 3)
+    other = bytearray(piece.read_bytes())
+    other[other.index(b"mvhd") + 8 : other.index(b"mvhd") + 16] = b"\1" * 8  # made at another time
+    source.write_bytes(piece.read_bytes() + other + piece.read_bytes())
 
     made = mux(MP4, fetched(source, "video", transport="hls"))
 
