@@ -28,6 +28,6 @@ VOLUME /data
 EXPOSE 18093
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s \
-    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('HTTP_PORT', '18093') + '/health', timeout=4)"]
+    CMD ["python", "-c", "import urllib.request; from downloader.config import local_url; urllib.request.urlopen(local_url() + '/health', timeout=4)"]
 ENTRYPOINT ["tini", "--"]
 CMD ["downloader", "up"]

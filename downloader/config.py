@@ -6,14 +6,17 @@ them all; a test holds the two together.
 """
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal
 
 from downloader import parse
 from downloader.parse import Invalid
+
+ANYWHERE = "0.0.0.0"  # noqa: S104 - in a container all addresses are meant
+_LOOPBACK = {ANYWHERE: "127.0.0.1", "::": "::1"}
 
 
 class ConfigError(Exception):
@@ -29,7 +32,9 @@ def _var(names: str, parser: parse.Parser, default: Any, takes: str, *, secret: 
 class Settings:
     """The whole configuration. Bytes, seconds and counts unless a name says otherwise."""
 
-    http_addr: str = _var("HTTP_ADDR", parse.text, "0.0.0.0", "an address to listen on")  # noqa: S104 - a container
+    http_addr: tuple[str, int | None] = _var(
+        "HTTP_ADDR", parse.listen_address, ("", None), "an address to listen on: host, :port or host:port"
+    )
     http_port: int = _var("HTTP_PORT", parse.integer(1, 65535), 18093, "a port, 1 to 65535")
     public_base_url: str = _var("PUBLIC_BASE_URL", parse.base_url, "", "a URL or a path such as /api/downloader")
     web_workers: int = _var("WEB_WORKERS", parse.integer(1, 64), 1, "a count of web processes, 1 to 64")
@@ -127,6 +132,23 @@ class Settings:
     )
 
     @property
+    def http_listen(self) -> tuple[str, int]:
+        """Host and port to listen on; the port of HTTP_ADDR goes before HTTP_PORT."""
+        host, port = self.http_addr
+        return host or ANYWHERE, port or self.http_port
+
+    @property
+    def http_bind(self) -> str:
+        """``host:port`` to listen on, IPv6 in brackets."""
+        return _host_port(*self.http_listen)
+
+    @property
+    def http_url(self) -> str:
+        """Where a client on this machine reaches what listens on ``http_bind``."""
+        host, port = self.http_listen
+        return f"http://{_host_port(_LOOPBACK.get(host, host), port)}"
+
+    @property
     def jobs_dir(self) -> Path:
         """Work folders: one per job."""
         return self.data_dir / "jobs"
@@ -167,10 +189,28 @@ class Settings:
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings from ``environ`` (default: the process's own); raises ConfigError naming every bad variable."""
-    environ = os.environ if environ is None else environ
+    settings, problems = _read(os.environ if environ is None else environ, fields(Settings))
+    problems.extend(_together(settings))
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return settings
+
+
+def local_url(environ: Mapping[str, str] | None = None) -> str:
+    """``http_url`` alone, whatever else may be wrong in ``environ``; raises ConfigError."""
+    items = [item for item in fields(Settings) if item.name in ("http_addr", "http_port")]
+    settings, problems = _read(os.environ if environ is None else environ, items)
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return settings.http_url
+
+
+def _read(environ: Mapping[str, str], items: Iterable[Field[Any]]) -> tuple[Settings, list[str]]:
+    """The settings with ``items`` from ``environ`` and defaults for the rest, and what does not parse."""
     values: dict[str, Any] = {}
     problems: list[str] = []
-    for item in fields(Settings):
+    for item in items:
+        found = None
         try:
             found = _lookup(environ, item.metadata["names"])
             if found is not None:
@@ -180,11 +220,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             problems.append(f"{name} takes {item.metadata['takes']}: {error}")
         except OSError as error:
             problems.append(f"{item.metadata['names'][0]}_FILE cannot be read: {error.strerror}")
-    settings = Settings(**values)
-    problems.extend(_together(settings))
-    if problems:
-        raise ConfigError("; ".join(problems))
-    return settings
+    return Settings(**values), problems
 
 
 def variables() -> list[tuple[tuple[str, ...], str, Any]]:
@@ -199,6 +235,10 @@ def _lookup(environ: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, st
         if environ.get(f"{name}_FILE"):
             return name, Path(environ[f"{name}_FILE"]).read_text(encoding="utf-8").strip()
     return None
+
+
+def _host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _together(settings: Settings) -> list[str]:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 Parser = Callable[[str], Any]
+
+_COLONS_OF_IPV6 = 2
 
 
 class Invalid(ValueError):
@@ -129,6 +132,20 @@ def host_port(value: str) -> str:
     if not found[0] or split.path or "@" in value:
         raise Invalid(f"{value!r} is not host:port")
     return value
+
+
+def listen_address(value: str) -> tuple[str, int | None]:
+    """``host``, ``:port`` or ``host:port``, IPv6 in brackets where a port follows; an empty host is every address."""
+    value = value.strip()
+    bare = value if value.startswith("[") or value.count(":") < _COLONS_OF_IPV6 else f"[{value}]"
+    try:
+        split = urlsplit(f"//{bare}")
+        host, port = split.hostname or "", split.port
+    except ValueError as error:
+        raise Invalid(f"{value!r}: {error}") from None
+    if split.netloc != bare or not re.fullmatch(r"[\w.:%-]*", host) or bare.endswith(":") or "@" in bare or port == 0:
+        raise Invalid(f"{value!r} is none")
+    return host, port
 
 
 def database_url(value: str) -> str:

@@ -78,12 +78,7 @@ def serve(settings: Settings, bind: str = "", lifeline: int | None = None) -> No
     if lifeline is not None:
         os.set_inheritable(lifeline, False)
         threading.Thread(target=_follow, args=(lifeline,), name="lifeline", daemon=True).start()
-    Server(settings, bind or _address(settings)).run()
-
-
-def _address(settings: Settings) -> str:
-    host = f"[{settings.http_addr}]" if ":" in settings.http_addr else settings.http_addr
-    return f"{host}:{settings.http_port}"
+    Server(settings, bind or settings.http_bind).run()
 
 
 def _follow(lifeline: int) -> None:

@@ -2,13 +2,16 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
+import click
 import urllib3
 from urllib3.exceptions import HTTPError
+
+from downloader import config
 
 POLL_SECONDS = 1.0
 SILENCE_SECONDS = 40.0  # the service sends a comment every 15 s; beyond this the stream is dead
@@ -17,6 +20,7 @@ ENDED = ("done", "failed")
 _REDIRECTS = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
 
 Job = dict[str, Any]
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Unreachable(Exception):
@@ -144,6 +148,19 @@ class Service:
                 f"The file lies on {urlsplit(url).netloc}, which cannot be reached from here:"
                 " the service's S3_PUBLIC_ENDPOINT names where clients reach the store."
             ) from error
+
+
+def server_option(text: str) -> Callable[[Command], Command]:
+    """The option ``--server``: DOWNLOADER_SERVER, else the service on this machine."""
+    shown = "this machine's, by HTTP_ADDR and HTTP_PORT"
+    return click.option("--server", envvar="DOWNLOADER_SERVER", default=_here, show_default=shown, help=text)
+
+
+def _here() -> str:
+    try:
+        return config.local_url()
+    except config.ConfigError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _event(block: bytes) -> Job | None:

@@ -9,9 +9,8 @@ import urllib3
 
 from downloader import artifacts, disk, queues
 from downloader.broker.client import connect, translated
-from downloader.cli import setting, show
+from downloader.cli import client, setting, show
 from downloader.cli.client import Refused, Service, Unreachable
-from downloader.cli.get import SERVER
 from downloader.config import Settings
 from downloader.errors import DownloadError, EngineCrashed, StoreUnavailable
 from downloader.mux.engine import Engine
@@ -38,7 +37,7 @@ class Finding:
 
 
 @click.command(epilog="Example: downloader doctor --server http://127.0.0.1:18093")
-@click.option("--server", envvar="DOWNLOADER_SERVER", default=SERVER, show_default=True, help="The running service.")
+@client.server_option("The running service.")
 def doctor(server: str) -> None:
     """Check every part and say what to do. Exits with 1 when something is wrong. Changes nothing."""
     try:

@@ -11,7 +11,6 @@ from urllib3.exceptions import HTTPError
 from downloader.cli import client, show
 from downloader.cli.client import Refused, Service, Unreachable
 
-SERVER = "http://127.0.0.1:18093"
 PIECE_BYTES = 1 << 20
 
 EPILOG = """\b
@@ -28,7 +27,7 @@ Exit status: 0 saved, 1 failed (the sentence says why), 2 wrong use, 130 cancell
 
 @click.command(epilog=EPILOG)
 @click.argument("url")
-@click.option("--server", envvar="DOWNLOADER_SERVER", default=SERVER, show_default=True, help="The service to use.")
+@client.server_option("The service to use.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A file to write, or a folder to save into.")
 @click.option("--mode", type=click.Choice(["video", "audio", "thumbnail"]), help="What to make of it [video].")
 @click.option("--quality", help="best, balanced, small, or a height such as 720p.")

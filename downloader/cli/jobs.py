@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from downloader.cli import setting, show
+from downloader.cli import client, setting, show
 from downloader.cli.client import Refused, Service, Unreachable
-from downloader.cli.get import SERVER
 from downloader.errors import DownloadError, StoreUnavailable
 from downloader.states import Status
 
@@ -19,9 +18,7 @@ if TYPE_CHECKING:
     from downloader.config import Settings
     from downloader.store import Store
 
-server_option = click.option(
-    "--server", envvar="DOWNLOADER_SERVER", default=SERVER, show_default=True, help="The service to ask."
-)
+server_option = client.server_option("The service to ask.")
 
 EPILOG = """\b
 Examples:

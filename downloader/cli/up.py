@@ -1,6 +1,7 @@
 """``downloader up``: private servers where none are set, migrations, then everything under one supervisor."""
 
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -149,9 +150,7 @@ def _supervise(settings: Settings, servers: Servers, environment: Mapping[str, s
 
 def _announce(settings: Settings, child: "subprocess.Popen[bytes]") -> None:
     """Say where we listen as soon as we do."""
-    address = "127.0.0.1" if settings.http_addr in ("", "0.0.0.0", "::") else settings.http_addr  # noqa: S104 - compared
-    url = f"http://{f'[{address}]' if ':' in address else address}:{settings.http_port}"
-    service = Service(url, timeout=2.0)
+    service = Service(settings.http_url, timeout=2.0)
     deadline = time.monotonic() + START_SECONDS
     while child.poll() is None and time.monotonic() < deadline:
         try:
@@ -160,7 +159,10 @@ def _announce(settings: Settings, child: "subprocess.Popen[bytes]") -> None:
             time.sleep(LOOK_SECONDS)
             continue
         service.close()
-        click.echo(f"The downloader listens on {url} (data in {settings.data_dir}). Ctrl-C ends it.")
+        click.echo(
+            f"The downloader listens on {settings.http_bind}, here {settings.http_url}"
+            f" (data in {settings.data_dir}). Ctrl-C ends it."
+        )
         return
 
 
@@ -188,16 +190,26 @@ def _check_folder(settings: Settings) -> None:
 
 def _check_port(settings: Settings) -> None:
     """Fail now and clearly instead of restarting the frontend again and again. Raises Refused."""
-    family = socket.AF_INET6 if ":" in settings.http_addr else socket.AF_INET
+    host, port = settings.http_listen
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.http_addr, settings.http_port))
+            probe.bind((host, port))
         except OSError as error:
             raise setting.Refused(
-                f"HTTP_PORT {settings.http_port} on {settings.http_addr} cannot be used: {error.strerror}. "
-                "Does another downloader run? Set HTTP_PORT to a free port."
+                f"{settings.http_bind} cannot be listened on: {error.strerror}. {_advice(settings, error)}"
             ) from error
+
+
+def _advice(settings: Settings, error: OSError) -> str:
+    """What to do when the address to listen on cannot be had."""
+    variable = "HTTP_ADDR" if settings.http_addr[1] else "HTTP_PORT"
+    if error.errno == errno.EADDRINUSE:
+        return f"Does another downloader run? Set {variable} to a free port."
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"Ports below 1024 are for root: set {variable} to a higher one."
+    return "Set HTTP_ADDR to an address of this machine, or to a port alone (:18093) for all of them."
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from downloader.cli import up as up_command
 from downloader.errors import StoreUnavailable
-from tests.cli.running import environment, processes_of, run, start
+from tests.cli.running import environment, free_port, processes_of, run, start
 from tests.waiting import ended, until
 
 # Seconds: a whole service starts and ends in two or three, on a machine that does nothing else.
@@ -80,8 +80,37 @@ def test_a_port_in_use_is_said_at_once(tmp_path):
         port = str(taken.getsockname()[1])
         done = run("up", env=environment(tmp_path, HTTP_PORT=port))
     assert done.returncode == 1
-    assert f"HTTP_PORT {port}" in done.stderr
+    assert f"127.0.0.1:{port} cannot be listened on" in done.stderr
+    assert "Set HTTP_PORT to a free port" in done.stderr
     assert not (tmp_path / "private").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [
+        ("192.0.2.1:{port}", "Set HTTP_ADDR to an address of this machine"),
+        ("192.0.2.1", "Set HTTP_ADDR to an address of this machine"),
+        ("127.0.0.1:{port}", "Set HTTP_ADDR to a free port"),
+    ],
+)
+def test_an_address_that_cannot_be_had_is_blamed(tmp_path, address, advice):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        given = address.format(port=taken.getsockname()[1])
+        done = run("up", env=environment(tmp_path, HTTP_ADDR=given))
+    assert done.returncode == 1
+    assert advice in done.stderr
+    assert given in done.stderr
+
+
+def test_it_says_where_it_really_listens(tmp_path):
+    port = free_port()
+    env = environment(tmp_path, HTTP_ADDR=f":{port}", HTTP_PORT="1")
+    with up(env) as (_, line):
+        assert f"listens on 0.0.0.0:{port}, here http://127.0.0.1:{port} " in line
+        shown = run("jobs", "show", "a", env=env)
+    assert "There is no such job." in shown.stderr
 
 
 def test_servers_that_are_set_are_used(tmp_path, database_url, redis_url, redis_prefix):

@@ -92,8 +92,9 @@ def test_the_private_servers_are_installed(image):
     assert run(image, f"{image}/bin/python", "-c", code) == ""
 
 
+@pytest.mark.parametrize("variable", ["HTTP_PORT", "HTTP_ADDR"])
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
-def test_the_healthcheck_tells(status, healthy):
+def test_the_healthcheck_tells(status, healthy, variable):
     class Health(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(status if self.path == "/health" else 404)
@@ -108,7 +109,8 @@ def test_the_healthcheck_tells(status, healthy):
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            environment = {**os.environ, "HTTP_PORT": str(server.server_address[1])}
+            port = str(server.server_address[1])
+            environment = {**os.environ, variable: port if variable == "HTTP_PORT" else f":{port}"}
             done = subprocess.run([sys.executable, *command[1:]], env=environment, check=False, capture_output=True)
         finally:
             server.shutdown()
