@@ -35,6 +35,7 @@ def open_artifacts(server: Swift) -> ArtifactStore:
     return open_store(
         Settings(
             s3_endpoint=server.endpoint,
+            s3_use_ssl=False,
             s3_region=server.region,
             s3_bucket=server.bucket,
             s3_access_key=server.access_key,

@@ -72,8 +72,8 @@ class Settings:
     s3_bucket: str = _var("S3_BUCKET", parse.text, "", "a bucket name")
     s3_access_key: str = _var("S3_ACCESS_KEY", parse.text, "", "an access key", secret=True)
     s3_secret_key: str = _var("S3_SECRET_KEY", parse.text, "", "a secret key", secret=True)
-    s3_use_ssl: bool = _var("S3_USE_SSL", parse.boolean, False, "true or false")
-    s3_public_use_ssl: bool = _var("S3_PUBLIC_USE_SSL", parse.boolean, False, "true or false")
+    s3_use_ssl: bool = _var("S3_USE_SSL", parse.boolean, True, "true or false")
+    s3_public_use_ssl: bool = _var("S3_PUBLIC_USE_SSL", parse.boolean, True, "true or false")
     s3_path_style: bool = _var("S3_PATH_STYLE", parse.boolean, True, "true or false")
     artifact_url_ttl_seconds: int = _var(
         "ARTIFACT_URL_TTL_SECONDS S3_ARTIFACT_TTL_SECONDS",

@@ -32,6 +32,7 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
 def _settings(swift: Swift) -> Settings:
     return Settings(
         s3_endpoint=swift.endpoint,
+        s3_use_ssl=False,
         s3_region=swift.region,
         s3_bucket=swift.bucket,
         s3_access_key=swift.access_key,

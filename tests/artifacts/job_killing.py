@@ -129,6 +129,7 @@ def run(folder: Path, server: Swift, kills: int, seconds: float = 1500.0) -> Rep
         variables = {
             "STORAGE_BACKEND": "s3",
             "S3_ENDPOINT": proxy.endpoint,
+            "S3_USE_SSL": "false",
             "S3_REGION": server.region,
             "S3_BUCKET": server.bucket,
             "S3_ACCESS_KEY": server.access_key,

@@ -31,6 +31,7 @@ def _environ(settings: Settings) -> dict[str, str]:
     return {
         **os.environ,
         "S3_ENDPOINT": settings.s3_endpoint,
+        "S3_USE_SSL": "false",
         "S3_BUCKET": settings.s3_bucket,
         "S3_ACCESS_KEY": settings.s3_access_key,
         "S3_SECRET_KEY": settings.s3_secret_key,
@@ -93,6 +94,7 @@ def main(kills: int) -> None:
     with tempfile.TemporaryDirectory() as folder, running(Path(folder, "swift")) as server:
         settings = Settings(
             s3_endpoint=server.endpoint,
+            s3_use_ssl=False,
             s3_region=server.region,
             s3_bucket=server.bucket,
             s3_access_key=server.access_key,

@@ -99,9 +99,14 @@ def test_a_url_never_outlives_its_artifact(s3_settings: Settings, make_source: M
     ("public", "base"),
     [
         ({}, None),
-        ({"s3_public_endpoint": "{internal}"}, None),
-        ({"s3_public_endpoint": "media.example.com", "s3_public_use_ssl": True}, "https://media.example.com/"),
-        ({"s3_public_endpoint": "media.example.com:9000"}, "http://media.example.com:9000/"),
+        ({"s3_public_endpoint": "{internal}", "s3_public_use_ssl": False}, None),
+        ({"s3_public_endpoint": "http://{internal}"}, None),
+        ({"s3_public_endpoint": "media.example.com"}, "https://media.example.com/"),
+        ({"s3_public_endpoint": "media.example.com:9000"}, "https://media.example.com:9000/"),
+        (
+            {"s3_public_endpoint": "media.example.com:9000", "s3_public_use_ssl": False},
+            "http://media.example.com:9000/",
+        ),
         ({"s3_public_endpoint": "https://s3.example.com"}, "https://s3.example.com/"),
     ],
 )

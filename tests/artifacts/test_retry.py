@@ -36,7 +36,7 @@ def house(request, database_url, redis_url, redis_prefix, tmp_path):
     )
     if request.param == "s3":
         to_s3 = request.getfixturevalue("s3_settings")
-        names = ("s3_endpoint", "s3_region", "s3_bucket", "s3_access_key", "s3_secret_key")
+        names = ("s3_endpoint", "s3_use_ssl", "s3_region", "s3_bucket", "s3_access_key", "s3_secret_key")
         settings = replace(settings, **{name: getattr(to_s3, name) for name in names})
     made = House(
         settings, Store(database_url), Broker(redis_url, redis_prefix), FakeClock(), threading.Event(), reached=[]

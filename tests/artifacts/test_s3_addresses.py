@@ -45,7 +45,7 @@ def test_a_file_goes_up_and_comes_back(
 
 
 def test_a_public_endpoint_has_a_style_and_a_scheme_too(tls_settings: Settings, make_source: MakeSource) -> None:
-    public = replace(tls_settings, s3_public_endpoint="media.example.com", s3_public_use_ssl=True)
+    public = replace(tls_settings, s3_public_endpoint="media.example.com")
     store = open_store(public)
     where = store.locate(put(store, make_source(b"x")))
     assert isinstance(where, PresignedUrl)

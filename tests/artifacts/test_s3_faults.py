@@ -275,7 +275,7 @@ def test_a_clock_that_stays_wrong_is_named(s3_settings: Settings, make_source: M
 
 def test_a_server_that_is_away_is_a_failure(tmp_path: Path, make_source: MakeSource) -> None:
     settings = Settings(
-        data_dir=tmp_path, s3_endpoint="127.0.0.1:1", s3_bucket="b", s3_access_key="k", s3_secret_key="s"
+        data_dir=tmp_path, s3_endpoint="http://127.0.0.1:1", s3_bucket="b", s3_access_key="k", s3_secret_key="s"
     )
     store = open_store(settings)
     with pytest.raises(StorageFailed):
@@ -343,6 +343,7 @@ def test_a_kill_between_parts_leaves_only_what_a_sweep_finds(
     environ = {
         **os.environ,
         "S3_ENDPOINT": s3_settings.s3_endpoint,
+        "S3_USE_SSL": "false",
         "S3_BUCKET": s3_settings.s3_bucket,
         "S3_ACCESS_KEY": s3_settings.s3_access_key,
         "S3_SECRET_KEY": s3_settings.s3_secret_key,

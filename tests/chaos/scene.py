@@ -86,6 +86,7 @@ def _s3_variables(store: swift.Swift) -> dict[str, str]:
     return {
         "STORAGE_BACKEND": "s3",
         "S3_ENDPOINT": store.endpoint,
+        "S3_USE_SSL": "false",
         "S3_REGION": store.region,
         "S3_BUCKET": store.bucket,
         "S3_ACCESS_KEY": store.access_key,

@@ -31,6 +31,7 @@ def to_s3(tmp_path_factory):
             "LEASE_SECONDS": "2",
             "STORAGE_BACKEND": "s3",
             "S3_ENDPOINT": swift.endpoint,
+            "S3_USE_SSL": "false",
             "S3_REGION": swift.region,
             "S3_BUCKET": swift.bucket,
             "S3_ACCESS_KEY": swift.access_key,

@@ -30,6 +30,7 @@ def service(tmp_path_factory, swift, standin):
     variables = {
         "STORAGE_BACKEND": "s3",
         "S3_ENDPOINT": swift.endpoint,
+        "S3_USE_SSL": "false",
         "S3_REGION": swift.region,
         "S3_BUCKET": swift.bucket,
         "S3_ACCESS_KEY": swift.access_key,

@@ -32,11 +32,13 @@ def test_every_variable_is_described_and_no_other():
     assert described == {name for names, _, _ in config.variables() for name in names}
 
 
-def test_every_number_of_a_default_is_true():
+def test_every_number_or_truth_of_a_default_is_true():
     section = OPERATING.partition("## Variables")[2].partition("\n## ")[0]
     defaults = {row[0].split(", ")[0]: row[2] for row in rows(section)}
     for names, _, default in config.variables():
-        if isinstance(default, int | float) and not isinstance(default, bool):
+        if isinstance(default, bool):
+            assert f"`{str(default).lower()}`" in defaults[names[0]], names
+        elif isinstance(default, int | float):
             assert f"`{default:g}`" in defaults[names[0]] or f"`{default}`" in defaults[names[0]], names
 
 

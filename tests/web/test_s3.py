@@ -25,6 +25,7 @@ def swift(tmp_path_factory):
 def variables(swift):
     return {
         "S3_ENDPOINT": swift.endpoint,
+        "S3_USE_SSL": "false",
         "S3_REGION": swift.region,
         "S3_BUCKET": swift.bucket,
         "S3_ACCESS_KEY": swift.access_key,
