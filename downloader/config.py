@@ -7,7 +7,7 @@ them all; a test holds the two together.
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from typing import Any, Literal
 from downloader import parse
 from downloader.parse import Invalid
 
+GO_LOGIN = "typetype"  # what the Go service took for a JDBC URL without DB_USER or DB_PASSWORD
 ANYWHERE = "0.0.0.0"  # noqa: S104 - in a container all addresses are meant
 _LOOPBACK = {ANYWHERE: "127.0.0.1", "::": "::1"}
 
@@ -189,7 +190,10 @@ class Settings:
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings from ``environ`` (default: the process's own); raises ConfigError naming every bad variable."""
-    settings, problems = _read(os.environ if environ is None else environ, fields(Settings))
+    environ = os.environ if environ is None else environ
+    settings, problems = _read(environ, fields(Settings))
+    if _is_jdbc(environ):
+        settings = replace(settings, db_user=settings.db_user or GO_LOGIN, db_password=settings.db_password or GO_LOGIN)
     problems.extend(_together(settings))
     if problems:
         raise ConfigError("; ".join(problems))
@@ -235,6 +239,14 @@ def _lookup(environ: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, st
         if environ.get(f"{name}_FILE"):
             return name, Path(environ[f"{name}_FILE"]).read_text(encoding="utf-8").strip()
     return None
+
+
+def _is_jdbc(environ: Mapping[str, str]) -> bool:
+    try:
+        found = _lookup(environ, ("DATABASE_URL", "DB_URL"))
+    except OSError:
+        return False
+    return found is not None and found[1].strip().startswith("jdbc:")
 
 
 def _host_port(host: str, port: int) -> str:

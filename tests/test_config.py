@@ -36,3 +36,22 @@ def test_an_address_to_listen_on_is_a_host_a_port_or_both(given, bind, url):
 def test_what_is_no_address_is_said(value):
     with pytest.raises(config.ConfigError, match="HTTP_ADDR takes an address"):
         config.load({"HTTP_ADDR": value})
+
+
+JDBC = "jdbc:postgresql://db:5432/typetype"
+
+
+@pytest.mark.parametrize(
+    ("given", "location"),
+    [
+        ({"DB_URL": JDBC}, "postgresql://typetype:typetype@db:5432/typetype"),
+        ({"DB_URL": JDBC, "DB_USER": "me"}, "postgresql://me:typetype@db:5432/typetype"),
+        ({"DB_URL": JDBC, "DB_PASSWORD": "a/b"}, "postgresql://typetype:a%2Fb@db:5432/typetype"),
+        ({"DB_URL": "postgres://db/typetype"}, "postgresql://db/typetype"),
+        ({"DB_URL": "postgres://db/typetype", "DB_USER": "me"}, "postgresql://me@db/typetype"),
+        ({"DB_URL": "postgres://you:p@db/typetype", "DB_USER": "me"}, "postgresql://you:p@db/typetype"),
+    ],
+    ids=str,
+)
+def test_a_jdbc_url_has_the_user_and_password_it_had_before(given, location):
+    assert config.load(given).database_location == location
