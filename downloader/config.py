@@ -6,7 +6,7 @@ them all; a test holds the two together.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, Literal
 from downloader import parse
 from downloader.parse import Invalid
 
+MAKE_KEY = "openssl rand -base64 32 | tr +/ -_"
 GO_LOGIN = "typetype"  # what the Go service took for a JDBC URL without DB_USER or DB_PASSWORD
 ANYWHERE = "0.0.0.0"  # noqa: S104 - in a container all addresses are meant
 _LOOPBACK = {ANYWHERE: "127.0.0.1", "::": "::1"}
@@ -111,7 +112,7 @@ class Settings:
     )
     media_max_bytes: int = _var("MEDIA_MAX_BYTES", parse.integer(1), 64 << 30, "bytes")
 
-    secret_key: str = _var("SECRET_KEY", parse.fernet_key, "", "32 bytes, urlsafe base64", secret=True)
+    secret_key: str = _var("SECRET_KEY", parse.fernet_key, "", f"32 bytes in urlsafe base64 ({MAKE_KEY})", secret=True)
     callback_allow_hosts: tuple[str, ...] = _var(
         "CALLBACK_ALLOW_HOSTS", parse.words, (), "host names, separated by commas"
     )
@@ -249,6 +250,10 @@ def _is_jdbc(environ: Mapping[str, str]) -> bool:
     return found is not None and found[1].strip().startswith("jdbc:")
 
 
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 def _host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -256,14 +261,17 @@ def _host_port(host: str, port: int) -> str:
 def _together(settings: Settings) -> list[str]:
     """What only shows when several variables are seen side by side."""
     problems: list[str] = []
-    if settings.storage == "s3":
-        needed = {
-            "S3_ENDPOINT": settings.s3_endpoint,
-            "S3_BUCKET": settings.s3_bucket,
-            "S3_ACCESS_KEY": settings.s3_access_key,
-            "S3_SECRET_KEY": settings.s3_secret_key,
-        }
-        problems.extend(f"{name} must be set when STORAGE_BACKEND is s3" for name, value in needed.items() if not value)
+    needed = {
+        "S3_ENDPOINT": settings.s3_endpoint,
+        "S3_BUCKET": settings.s3_bucket,
+        "S3_ACCESS_KEY": settings.s3_access_key,
+        "S3_SECRET_KEY": settings.s3_secret_key,
+    }
+    missing = [name for name, value in needed.items() if not value]
+    given = [name for name in needed if name not in missing]
+    if settings.storage == "s3" and missing:
+        chosen = "STORAGE_BACKEND is s3" if settings.storage_backend else f"{_listed(given)} are"
+        problems.append(f"{_listed(missing)} must be set, as {chosen}")
     if settings.callback_allow_hosts and not settings.callback_secret:
         problems.append("CALLBACK_SECRET must be set when CALLBACK_ALLOW_HOSTS is")
     return problems

@@ -178,11 +178,13 @@ def fernet_key(value: str) -> str:
             return value
     except (ValueError, binascii.Error):
         pass
-    raise Invalid("it is not 32 bytes in urlsafe base64")
+    raise Invalid("it is something else")
 
 
 def _url(value: str, schemes: tuple[str, ...]) -> str:
     value = value.strip()
+    if "://" not in value:
+        raise Invalid(f"{schemes[0]}:// is missing in front of it")
     try:
         split = urlsplit(value)
         found = split.hostname, split.port

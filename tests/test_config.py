@@ -1,5 +1,7 @@
 """The settings: what each variable takes, and what only shows when several are seen side by side."""
 
+import subprocess
+
 import pytest
 
 from downloader import config
@@ -55,3 +57,35 @@ JDBC = "jdbc:postgresql://db:5432/typetype"
 )
 def test_a_jdbc_url_has_the_user_and_password_it_had_before(given, location):
     assert config.load(given).database_location == location
+
+
+def problem(**given):
+    with pytest.raises(config.ConfigError) as raised:
+        config.load(given)
+    return str(raised.value)
+
+
+def test_what_s3_lacks_is_said_once():
+    said = problem(STORAGE_BACKEND="s3", S3_ENDPOINT="http://garage:3900")
+    assert said == "S3_BUCKET, S3_ACCESS_KEY and S3_SECRET_KEY must be set, as STORAGE_BACKEND is s3"
+
+
+def test_what_a_chosen_s3_lacks_is_said_without_a_backend():
+    said = problem(S3_ENDPOINT="http://garage:3900", S3_BUCKET="b", S3_ACCESS_KEY="k")
+    assert said == "S3_SECRET_KEY must be set, as S3_ENDPOINT, S3_BUCKET and S3_ACCESS_KEY are"
+
+
+@pytest.mark.parametrize("value", ["localhost:8080", "typetype-server", "10.0.0.1:8080/api"])
+def test_a_missing_scheme_is_said(value):
+    assert problem(TYPETYPE_API_BASE=value).endswith("http:// is missing in front of it")
+
+
+def test_a_secret_is_not_repeated():
+    assert "s3cret" not in problem(MEDIA_PROXY_URL="user:s3cret@proxy:1", REDIS_URL="s3cret", SECRET_KEY="s3cret")
+
+
+def test_how_to_make_a_secret_key_is_said():
+    command = "openssl rand -base64 32 | tr +/ -_"
+    assert command in problem(SECRET_KEY="short")
+    made = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    assert config.load({"SECRET_KEY": made}).secret_key == made.strip()
