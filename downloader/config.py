@@ -8,6 +8,7 @@ them all; a test holds the two together.
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +16,12 @@ from typing import Any, Literal
 from downloader import parse
 from downloader.parse import Invalid
 
+DATABASE_NAMES = "DATABASE_URL or DB_URL"
+REDIS_NAMES = "REDIS_URL, REDIS_ADDR or REDIS_HOST"
 MAKE_KEY = "openssl rand -base64 32 | tr +/ -_"
 GO_LOGIN = "typetype"  # what the Go service took for a JDBC URL without DB_USER or DB_PASSWORD
 ANYWHERE = "0.0.0.0"  # noqa: S104 - in a container all addresses are meant
+_LIKENESS = 0.885  # takes in a letter or underline too few; leaves out HTTP_PROXY, DB_HOST and DATABASE_USER
 _LOOPBACK = {ANYWHERE: "127.0.0.1", "::": "::1"}
 
 
@@ -199,6 +203,25 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     if problems:
         raise ConfigError("; ".join(problems))
     return settings
+
+
+def load_whole(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of a process that needs Postgres and Redis; raises ConfigError also where one is not set."""
+    settings = load(environ)
+    named = ((DATABASE_NAMES, settings.database_location), (REDIS_NAMES, settings.redis_location))
+    if missing := [f"{names} must be set" for names, location in named if not location]:
+        raise ConfigError(f"{'; '.join(missing)} (`downloader up` starts a private server where one is not)")
+    return settings
+
+
+def mistaken(environ: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """Every name in ``environ`` that is nearly one of ours, with the one that was probably meant."""
+    environ = os.environ if environ is None else environ
+    known = {name for names, _, _ in variables() for name in names}
+    known |= {f"{name}_FILE" for name in known} | {"DOWNLOADER_SERVER"}
+    strangers = [name for name in environ if name not in known]
+    found = [(name, get_close_matches(name.upper(), known, 1, _LIKENESS)) for name in sorted(strangers)]
+    return [(name, near[0]) for name, near in found if near]
 
 
 def local_url(environ: Mapping[str, str] | None = None) -> str:

@@ -19,14 +19,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run what the arguments say; returns the exit status."""
     arguments = _parser().parse_args(argv)
     try:
-        settings = config.load()
+        settings = config.load_whole()
     except config.ConfigError as error:
-        print(f"stages: {error}", file=sys.stderr)  # noqa: T201 - no logger without settings
-        return 2
-    missing = _missing(settings)
-    if missing:
-        print(f"stages: {missing}", file=sys.stderr)  # noqa: T201 - no logger without settings
-        return 2
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201 - no logger without settings
+        return 1
     if arguments.worker:
         return _work(arguments, settings)
     if arguments.name == "up":
@@ -37,14 +33,6 @@ def main(argv: list[str] | None = None) -> int:
         specs = _specs(arguments.name, settings, arguments.processes, arguments.slots)
     grace = settings.drain_seconds + 2.0
     return Supervisor(specs, grace=grace, lifeline=arguments.lifeline_fd).run()
-
-
-def _missing(settings: "Settings") -> str:
-    if not settings.database_location:
-        return "DATABASE_URL takes postgres://user:password@host/db: it is not set (downloader up starts its own)"
-    if not settings.redis_location:
-        return "REDIS_HOST takes a host name: it is not set (downloader up starts its own)"
-    return ""
 
 
 def _work(arguments: argparse.Namespace, settings: "Settings") -> int:

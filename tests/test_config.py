@@ -89,3 +89,36 @@ def test_how_to_make_a_secret_key_is_said():
     assert command in problem(SECRET_KEY="short")
     made = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
     assert config.load({"SECRET_KEY": made}).secret_key == made.strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MAX_CONCURENT_WORKERS", "MAX_CONCURRENT_WORKERS"),
+        ("TYPETYPE_APIBASE", "TYPETYPE_API_BASE"),
+        ("DATABASE_URI", "DATABASE_URL"),
+        ("database_url", "DATABASE_URL"),
+        ("DB_PASSWORDFILE", "DB_PASSWORD_FILE"),
+        ("S3_SECRETKEY", "S3_SECRET_KEY"),
+    ],
+)
+def test_a_name_that_is_nearly_ours_is_told(name, meant):
+    assert config.mistaken({name: "1"}) == [(name, meant)]
+
+
+def test_the_names_of_others_are_left_alone():
+    others = (
+        "PATH HTTP_PROXY NO_PROXY DB_HOST DB_NAME DATABASE_USER REDIS_SERVICE_HOST REDIS_PORT_6379_TCP POSTGRES_URL"
+    )
+    ours = [name for names, _, _ in config.variables() for name in names]
+    assert config.mistaken(dict.fromkeys([*others.split(), *ours, "SECRET_KEY_FILE", "DOWNLOADER_SERVER"], "1")) == []
+
+
+def test_a_role_needs_postgres_and_redis():
+    assert config.load_whole({"DATABASE_URL": "postgres://db/d", "REDIS_ADDR": "cache:6379"}).redis_location
+    with pytest.raises(config.ConfigError) as raised:
+        config.load_whole({"REDIS_PORT": "6379"})
+    assert str(raised.value) == (
+        "DATABASE_URL or DB_URL must be set; REDIS_URL, REDIS_ADDR or REDIS_HOST must be set"
+        " (`downloader up` starts a private server where one is not)"
+    )

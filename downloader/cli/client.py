@@ -160,7 +160,7 @@ def _here() -> str:
     try:
         return config.local_url()
     except config.ConfigError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.ClickException(str(error)) from error
 
 
 def _event(block: bytes) -> Job | None:

@@ -7,7 +7,7 @@ import click
 import psycopg2
 import urllib3
 
-from downloader import artifacts, disk, queues
+from downloader import artifacts, config, disk, queues
 from downloader.broker.client import connect, translated
 from downloader.cli import client, setting, show
 from downloader.cli.client import Refused, Service, Unreachable
@@ -29,11 +29,17 @@ class Ill(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the answer; ``advice`` is empty when all is well."""
+    """One line of the answer; ``advice`` is empty when all is well. What is ``doubtful`` may be well."""
 
     part: str
     detail: str
     advice: str = ""
+    doubtful: bool = False
+
+    @property
+    def state(self) -> str:
+        """The word for it."""
+        return "WRONG" if self.advice else "doubtful" if self.doubtful else "ok"
 
 
 @click.command(epilog="Example: downloader doctor --server http://127.0.0.1:18093")
@@ -49,7 +55,7 @@ def doctor(server: str) -> None:
     findings = list(examine(settings, server))
     show.table(
         ("part", "state", "detail"),
-        [(found.part, "WRONG" if found.advice else "ok", found.detail) for found in findings],
+        [(found.part, found.state, found.detail) for found in findings],
     )
     for found in findings:
         if found.advice:
@@ -70,12 +76,18 @@ def examine(settings: Settings, server: str) -> Iterator[Finding]:
         "queues": lambda: _queues(settings),
         "service": lambda: _service(server),
     }
-    yield Finding("configuration", "every variable parses")
+    yield _configuration()
     for part, check in checks.items():
         try:
             yield Finding(part, check())
         except Ill as found:
             yield Finding(part, str(found), found.advice)
+
+
+def _configuration() -> Finding:
+    """The variables parse, or we would not be here; one that is nearly ours may be another's, so it is no fault."""
+    doubts = [f"{name} is not known; {meant} is" for name, meant in config.mistaken()]
+    return Finding("configuration", "; ".join(["every variable parses", *doubts]), doubtful=bool(doubts))
 
 
 def _postgres(settings: Settings) -> str:

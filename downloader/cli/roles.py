@@ -41,4 +41,8 @@ def migrate() -> None:
 
 def _become(*module: str) -> NoReturn:
     """Replace this process, so that signals reach the role itself."""
+    try:
+        setting.start()
+    except setting.Refused as error:
+        raise click.ClickException(str(error)) from error
     os.execv(sys.executable, [sys.executable, "-m", *module])  # noqa: S606 - no shell is wanted

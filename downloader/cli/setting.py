@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
-from downloader import config
+import structlog
+
+from downloader import config, logs
 from downloader.config import Settings
 from downloader.embedded import running_dsn, running_url
+
+log = structlog.get_logger()
 
 
 class Refused(Exception):
@@ -17,6 +21,15 @@ def load() -> Settings:
         return config.load()
     except config.ConfigError as error:
         raise Refused(str(error)) from error
+
+
+def start() -> Settings:
+    """The settings of what runs for long, with logs to standard error; a name that is nearly ours is logged."""
+    settings = load()
+    logs.configure(settings)
+    for name, meant in config.mistaken():
+        log.warning("unknown_variable", name=name, meant=meant)
+    return settings
 
 
 def database(settings: Settings) -> str:

@@ -15,7 +15,7 @@ from types import FrameType
 import click
 import structlog
 
-from downloader import logs
+from downloader import config
 from downloader.cli import setting
 from downloader.cli.client import Service, Unreachable
 from downloader.config import Settings
@@ -49,12 +49,12 @@ Examples:
 def up() -> None:
     """Run the whole service under one supervisor: web, every stage and the janitor.
 
-    Where no DATABASE_URL or no REDIS_* is set, a private Postgres or Valkey runs as well, with its data under
-    DATA_DIR. Ctrl-C or SIGTERM ends everything; unfinished jobs go on at the next start.
+    Where neither DATABASE_URL nor DB_URL is set, a private Postgres runs as well, and where none of REDIS_URL,
+    REDIS_ADDR and REDIS_HOST is, a private Valkey, with their data under DATA_DIR. Ctrl-C or SIGTERM ends
+    everything; unfinished jobs go on at the next start.
     """
     try:
-        settings = setting.load()
-        logs.configure(settings)
+        settings = setting.start()
         _check_folder(settings)
         _check_port(settings)
         status = _run(settings)
@@ -76,6 +76,7 @@ def _run(settings: Settings) -> int:
                 with_valkey=not settings.redis_location,
             )
             stack.callback(servers.stop)
+            _say_what_is_private(settings)
             servers.start()
             environment = {}
             if servers.postgres:
@@ -86,6 +87,15 @@ def _run(settings: Settings) -> int:
             return _supervise(settings, servers, environment)
     except Stop:
         return 0
+
+
+def _say_what_is_private(settings: Settings) -> None:
+    """A variable that was forgotten or mistyped would otherwise look like an empty database."""
+    folder = str(setting.private_folder(settings))
+    if not settings.database_location:
+        log.info("private_postgres", reason=f"{config.DATABASE_NAMES} is not set", folder=folder)
+    if not settings.redis_location:
+        log.info("private_valkey", reason=f"{config.REDIS_NAMES} is not set", folder=folder)
 
 
 def _adopt_orphans() -> None:

@@ -1,5 +1,7 @@
 """What can be seen without a service."""
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
@@ -81,11 +83,30 @@ def test_stages_and_a_janitor_that_do_not_live_are_said(tmp_path, database_url):
     assert "queues: Start what is missing" in doctor.stderr
 
 
-def test_stage_and_web_become_the_role(tmp_path):
-    for argv in (("stage", "mux"), ("stage", "janitor", "--processes", "1")):
-        done = run(*argv, env=environment(tmp_path))
-        assert done.returncode == 2
-        assert "DATABASE_URL" in done.stderr
+ROLES = [("stage", "mux"), ("stage", "janitor", "--processes", "1"), ("web",)]
+
+
+@pytest.mark.parametrize("argv", ROLES)
+def test_stage_and_web_become_the_role(tmp_path, argv):
+    done = run(*argv, env=environment(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: DATABASE_URL or DB_URL must be set; REDIS_URL, ")
+
+
+@pytest.mark.parametrize("argv", [*ROLES, ("up",), ("migrate",), ("jobs", "list")])
+def test_a_variable_that_does_not_parse_is_told_in_one_way(tmp_path, argv):
+    done = run(*argv, env=environment(tmp_path, DOWNLOAD_WORKERS="many"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: DOWNLOAD_WORKERS takes connections a stream")
+
+
+def test_a_name_that_is_nearly_ours_is_told(tmp_path):
+    mistyped = environment(tmp_path, MAX_CONCURENT_WORKERS="4", DOWNLOADER_SERVER="http://127.0.0.1:9")
+    line = json.loads(run("web", env=mistyped).stderr.splitlines()[0])
+    assert (line["event"], line["name"]) == ("unknown_variable", "MAX_CONCURENT_WORKERS")
+    doctor = run("doctor", env=mistyped)
+    told = "every variable parses; MAX_CONCURENT_WORKERS is not known; MAX_CONCURRENT_WORKERS is"
+    assert f"configuration\tdoubtful\t{told}\n" in doctor.stdout
 
 
 def test_wishes_are_spelled_as_the_interface_wants_them():

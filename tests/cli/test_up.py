@@ -1,5 +1,6 @@
 """``downloader up`` starts everything, and ends everything, however it ends."""
 
+import json
 import os
 import signal
 import socket
@@ -118,7 +119,19 @@ def test_servers_that_are_set_are_used(tmp_path, database_url, redis_url, redis_
     with up(env) as (process, _):
         assert not (tmp_path / "private").exists()
         process.terminate()
-        assert process.wait(PATIENCE) == 0
+        _, said = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+    assert "private_" not in said
+
+
+def test_what_is_private_is_told_with_the_variables_that_count(tmp_path):
+    with up(environment(tmp_path, REDIS_PORT="6379", DATABASE_URI="postgres://db/d")) as (process, _):
+        process.terminate()
+        _, said = process.communicate(timeout=PATIENCE)
+    lines = {line["event"]: line for line in map(json.loads, said.splitlines()) if "event" in line}
+    assert lines["private_postgres"]["reason"] == "DATABASE_URL or DB_URL is not set"
+    assert lines["private_valkey"]["reason"] == "REDIS_URL, REDIS_ADDR or REDIS_HOST is not set"
+    assert lines["unknown_variable"]["meant"] == "DATABASE_URL"
 
 
 def test_a_variable_that_does_not_parse_is_named(tmp_path):
