@@ -66,6 +66,15 @@ def choose(folder: Path) -> Account:
     raise ServerFailed(f"Postgres does not run as root and there is no user {' or '.join(CANDIDATES)} to run it as.")
 
 
+def named() -> bool:
+    """Whether the user we run as has an entry in the system's list."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    return True
+
+
 def open_to_all(folder: Path) -> bool:
     """Whether everybody may pass through ``folder`` and all folders above it."""
     return all(parent.stat().st_mode & 0o001 for parent in (folder, *folder.parents))

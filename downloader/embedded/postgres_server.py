@@ -103,9 +103,18 @@ class Postgres:
         if done.returncode:
             shutil.rmtree(unborn, ignore_errors=True)
             said = (done.stderr or done.stdout).decode(errors="replace").strip()[-2000:]
-            raise ServerFailed(f"The private Postgres could not be set up in {self.folder}. initdb says:\n{said}")
+            raise ServerFailed(
+                f"The private Postgres could not be set up in {self.folder}. initdb says:\n{said}{_hint()}"
+            )
         unborn.rename(cluster)
         return cluster
+
+
+def _hint() -> str:
+    """What to do about a user that initdb cannot name, as in ``docker run --user``."""
+    if account.named():
+        return ""
+    return f"\nUser {os.geteuid()} has no name here: run as one that has (10001 in the image), or set DATABASE_URL."
 
 
 def running_dsn(folder: Path) -> str:

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from downloader import embedded
-from downloader.embedded import process
+from downloader.embedded import account, postgres_server, process
 from tests.waiting import ended, processes_in, until
 
 
@@ -224,6 +224,18 @@ def test_a_start_that_fails_says_what_the_server_said_and_leaves_nothing(tmp_pat
     with pytest.raises(embedded.ServerFailed, match="could not"):
         server.start()
     assert processes_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_user_without_a_name_is_told_what_to_do(tmp_path, monkeypatch, named):
+    (tmp_path / "initdb").write_text("#!/bin/sh\necho it failed >&2\nexit 1\n")
+    (tmp_path / "initdb").chmod(0o755)
+    monkeypatch.setattr(postgres_server, "_binaries", lambda: tmp_path)
+    monkeypatch.setattr(account, "choose", lambda folder: account.Account(54321, 54321, borrowed=False))
+    monkeypatch.setattr(account, "named", lambda: named)
+    with pytest.raises(embedded.ServerFailed, match="it failed") as raised:
+        embedded.Postgres(tmp_path / "postgres").start()
+    assert ("set DATABASE_URL" in str(raised.value)) != named
 
 
 def test_a_killed_initdb_leaves_no_half_cluster(tmp_path):
