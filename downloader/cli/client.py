@@ -91,7 +91,13 @@ class Service:
 
     def artifact(self, job_id: str) -> urllib3.BaseHTTPResponse:
         """The finished file as a response to stream and close; redirects are followed. Raises Refused, Unreachable."""
-        path = f"/jobs/{_segment(job_id)}/artifact?download=1"
+        return self._file(f"/jobs/{_segment(job_id)}/artifact?download=1")
+
+    def sidecar(self, job_id: str, name: str) -> urllib3.BaseHTTPResponse:
+        """A file beside the artifact, by its name, as ``artifact``. Raises Refused, Unreachable."""
+        return self._file(f"/jobs/{_segment(job_id)}/files/{_segment(name)}?download=1")
+
+    def _file(self, path: str) -> urllib3.BaseHTTPResponse:
         response = self._request("GET", path)
         location = response.get_redirect_location()
         if location:

@@ -2,10 +2,12 @@
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+import urllib3
 from urllib3.exceptions import HTTPError
 
 from downloader.cli import client, show
@@ -41,15 +43,15 @@ Exit status: 0 saved, 1 failed (the sentence says why), 2 wrong use, 130 cancell
 @click.option("--audio-codec", help="aac, opus.")
 @click.option("--bitrate", type=int, help="The audio's greatest bitrate, in bits per second.")
 @click.option("--exact", "allow_quality_fallback", flag_value=False, default=None, help="Take nothing but what I name.")
-@click.option("--sponsorblock", "sponsor_block", is_flag=True, default=None, help="Cut or mark sponsored segments.")
-@click.option("--subtitles", help="Languages, separated by commas, or all.")
-@click.option("--subtitle-format", type=click.Choice(["srt", "vtt"]), help="The subtitles' format.")
+@click.option("--sponsorblock", "sponsor_block", is_flag=True, default=None, help="Cut out sponsored segments.")
+@click.option("--subtitles", help="Languages, separated by commas, or all; saved beside the file.")
+@click.option("--subtitle-format", type=click.Choice(["srt", "vtt"]), help="The subtitles' format [vtt].")
 @click.option("--detach", is_flag=True, help="Print the job's id and leave it to itself.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def get(url: str, server: str, output: Path | None, *, detach: bool, quiet: bool, **wishes: Any) -> None:
-    """Download URL through a running service and save the file under its name.
+    """Download URL through a running service and save the file under its name, subtitles beside it.
 
-    Ctrl-C cancels the job.
+    Prints the path of each file. Ctrl-C cancels the job.
     """
     service = Service(server)
     try:
@@ -58,14 +60,14 @@ def get(url: str, server: str, output: Path | None, *, detach: bool, quiet: bool
             click.echo(posted["id"])
             return
         job = _follow(service, posted["id"], quiet=quiet)
-        saved = _save(service, job, output, quiet=quiet)
+        for path in _save(service, job, output, quiet=quiet):
+            click.echo(path)
     except Unreachable as error:
         raise click.ClickException(str(error)) from error
     except Refused as error:
         raise click.ClickException(f"{error} ({error.code})") from error
     for warning in job.get("warnings", ()):
         click.echo(f"Note: {warning}", err=True)
-    click.echo(saved)
 
 
 def _options(wishes: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def _options(wishes: dict[str, Any]) -> dict[str, Any]:
     options = {_camel(name): value for name, value in wishes.items() if value is not None}
     if languages:
         named = [] if languages == "all" else [word.strip() for word in languages.split(",") if word.strip()]
-        options["subtitles"] = {"enabled": True, "languages": named, "format": form or "srt"}
+        options["subtitles"] = {"enabled": True, "languages": named, **({"format": form} if form else {})}
     return options
 
 
@@ -102,11 +104,17 @@ def _follow(service: Service, job_id: str, *, quiet: bool) -> client.Job:
     return job
 
 
-def _save(service: Service, job: client.Job, output: Path | None, *, quiet: bool) -> Path:
-    """Stream the artifact beside its place, then rename: what stands there is whole. Raises Refused, Unreachable."""
+def _save(service: Service, job: client.Job, output: Path | None, *, quiet: bool) -> Iterator[Path]:
+    """Save the artifact and, beside it, the job's other files under their own names. Raises Refused, Unreachable."""
     target = _target(job, output)
+    yield _stream(service.artifact(job["id"]), target, quiet=quiet)
+    for each in job.get("sidecars", ()):
+        yield _stream(service.sidecar(job["id"], each["name"]), _free(target.parent, each["name"]), quiet=quiet)
+
+
+def _stream(response: urllib3.BaseHTTPResponse, target: Path, *, quiet: bool) -> Path:
+    """Write beside ``target``, then rename: what stands there is whole. Raises Refused."""
     part = target.with_name(f".{target.name[:200]}.part")
-    response = service.artifact(job["id"])
     try:
         with response, part.open("wb") as file, show.progress(quiet=quiet) as bar:
             total = int(response.headers.get("Content-Length", 0))
@@ -122,11 +130,15 @@ def _save(service: Service, job: client.Job, output: Path | None, *, quiet: bool
 
 
 def _target(job: client.Job, output: Path | None) -> Path:
-    """Where to save: ``output`` as a file, or the artifact's own name in a folder, numbered where it is taken."""
+    """Where to save: ``output`` as a file, or the artifact's own name in a folder."""
     if output is not None and not output.is_dir():
         return output
-    folder = output or Path()
-    name = _safe(job.get("resolved", {}).get("fileName") or job["id"])
+    return _free(output or Path(), job.get("resolved", {}).get("fileName") or job["id"])
+
+
+def _free(folder: Path, name: str) -> Path:
+    """``name`` in ``folder``, made safe, and numbered where it is taken."""
+    name = _safe(name)
     target = folder / name
     number = 2
     while target.exists():

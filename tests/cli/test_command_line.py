@@ -113,8 +113,10 @@ def test_wishes_are_spelled_as_the_interface_wants_them():
     wishes = {"audio_itag": 140, "height": None, "subtitles": "en, de", "subtitle_format": None}
     assert get._options(wishes) == {
         "audioItag": 140,
-        "subtitles": {"enabled": True, "languages": ["en", "de"], "format": "srt"},
+        "subtitles": {"enabled": True, "languages": ["en", "de"]},
     }
+    named = get._options({"subtitles": "all", "subtitle_format": "srt"})
+    assert named == {"subtitles": {"enabled": True, "languages": [], "format": "srt"}}
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,17 @@ def test_get_writes_where_it_is_told(env, source, tmp_path):
     assert (tmp_path / "film.mp4").stat().st_size > 100_000
 
 
+def test_get_saves_subtitles_beside_the_file(env, service, tmp_path):
+    source = service[1].source("demo")
+    done = run("get", "--quiet", "--subtitles", "en,de", "-o", "film.mp4", source, env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    film, *subtitles = map(Path, done.stdout.splitlines())
+    assert film == Path("film.mp4")
+    assert sorted(path.suffixes[-2:] for path in subtitles) == [[".de", ".vtt"], [".en-US", ".vtt"]]
+    assert {path.name for path in tmp_path.iterdir()} == {film.name, *(path.name for path in subtitles)}
+    assert all((tmp_path / path).read_text().startswith("WEBVTT") for path in subtitles)
+
+
 def test_get_says_why_a_job_failed(env, service, tmp_path):
     done = run("get", service[1].source("no-such-source"), env=env, cwd=tmp_path)
     assert done.returncode == 1
