@@ -50,6 +50,8 @@ def _standing(job: Job) -> Artifact:
     found = here.presenter.standing(job)
     if found is not None:
         return found
+    if job.status is Status.FAILED:
+        raise Refusal(HTTPStatus.CONFLICT, "artifact_not_ready", "The job failed, so it has no file; post it again.")
     if job.status is not Status.DONE:
         raise Refusal(HTTPStatus.CONFLICT, "artifact_not_ready", "The job has no file yet.")
     if here.presenter.expired(job):

@@ -148,9 +148,11 @@ def test_a_symbolic_link_is_no_artifact(client, own_rows, tmp_path):
     assert is_error(client.get(f"/jobs/{job_id}/artifact"), 404, "artifact_missing")
 
 
-@pytest.mark.parametrize("status", ["queued", "running", "failed"])
-def test_a_job_without_its_file_yet(client, own_rows, status):
-    assert is_error(client.get(f"/jobs/{own_rows.job(status=status)}/artifact"), 409, "artifact_not_ready")
+@pytest.mark.parametrize(("status", "said"), [("queued", " yet."), ("running", " yet."), ("failed", "The job failed")])
+def test_a_job_without_its_file(client, own_rows, status, said):
+    answer = client.get(f"/jobs/{own_rows.job(status=status)}/artifact")
+    assert is_error(answer, 409, "artifact_not_ready")
+    assert said in answer.get_json()["error"]
 
 
 def test_an_expired_artifact(client, own_rows):
