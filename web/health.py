@@ -23,6 +23,8 @@ blueprint = Blueprint("health", __name__)
 SERVICE = "typetype-downloader"
 OK = "ok"
 CHECK_SECONDS = 2.5
+FAILED = "cannot be used; the log says why"
+LATE = f"did not answer within {CHECK_SECONDS} s"
 
 
 @blueprint.get("/health")
@@ -60,7 +62,7 @@ def deep() -> tuple[Response, int]:
         "stages": stages,
     }
     found = together({name: partial(_outcome, name, call) for name, call in calls.items()}, CHECK_SECONDS)
-    checks = {"service": OK} | {name: found.get(name, "timed out") for name in calls}
+    checks = {"service": OK} | {name: found.get(name, LATE) for name in calls}
     checks["janitor"] = (read[0].janitor_trouble or OK) if read else checks["stages"]
     healthy = all(value == OK for value in checks.values())
     answer = {"status": OK if healthy else "degraded", "checks": checks} | (_figures(read[0]) if read else {})
@@ -84,7 +86,7 @@ def _outcome(name: str, check: Callable[[], str | None]) -> str:
     except Exception as error:  # noqa: BLE001 - whatever a part does, the page must come
         log.warning("a health check failed", check=name, reason=f"{type(error).__name__}: {error}")
         # The reason names hosts and users: that is for the log.
-        return "failed"
+        return FAILED
 
 
 def _disk(here: Parts) -> str:

@@ -109,7 +109,7 @@ class Queue(_Public, frozen=True):
 
 
 class Checks(_Public, frozen=True, kw_only=True):
-    """How each part is: `ok`, or a sentence. There is `s3` or `artifact`, by where files go."""
+    """How each part is: `ok`, or what is wrong. There is `s3` or `artifact`, by where files go."""
 
     service: str
     postgres: str

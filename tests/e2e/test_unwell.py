@@ -141,7 +141,7 @@ def test_a_dead_janitor(service):
 def test_a_lost_redis(service, valkey, standin):
     valkey.stop()
     try:
-        assert service.checks() == (503, {"dragonfly": "failed"})
+        assert service.checks() == (503, {"dragonfly": "cannot be used; the log says why"})
         status, wrong, advice = service.doctor()
         assert status == 1
         assert wrong["redis"].startswith("Redis cannot be used")
