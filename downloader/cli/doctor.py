@@ -115,7 +115,7 @@ def _postgres(settings: Settings) -> str:
 
 
 def _redis(settings: Settings) -> str:
-    location = settings.redis_location
+    location = setting.redis(settings)
     if not location:
         return "private: `downloader up` starts it"
     client = connect(location, timeout=PATIENCE_SECONDS)

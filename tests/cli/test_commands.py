@@ -134,6 +134,7 @@ def test_doctor_finds_everything_well(env):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WRONG" not in done.stdout
     assert "Postgres 18, up to date" in done.stdout
+    assert re.search(r"^redis\tok\tanswers as valkey ", done.stdout, re.MULTILINE)
     assert "queues\tok\tresolve: " in done.stdout
     (muxer,) = [line for line in done.stdout.splitlines() if line.startswith("muxer\tok\t")]
     assert all(wall in muxer for wall in ("namespace ", "privileges ", "seccomp ", "landlock "))
