@@ -52,7 +52,8 @@ def list_(limit: int, status: str | None) -> None:
     rows = [
         (
             job.id,
-            job.error_code or job.status.value,
+            job.status.value,
+            job.error_code or "",
             job.stage.value,
             f"{job.progress_percent:.0f}%",
             _when(job.queued_at),
@@ -60,7 +61,7 @@ def list_(limit: int, status: str | None) -> None:
         )
         for job in found
     ]
-    show.table(("id", "status", "stage", "progress", "queued", "title"), rows)
+    show.table(("id", "status", "error", "stage", "progress", "queued", "title"), rows)
     for stage, queue in waiting.stages.items():
         click.echo(f"{stage}: {queue}", err=True)
     for trouble in filter(None, (*waiting.troubles(), waiting.janitor_trouble)):

@@ -75,7 +75,7 @@ def test_stages_and_a_janitor_that_do_not_live_are_said(tmp_path, database_url):
     env = environment(tmp_path, DATABASE_URL=database_url)
     listed = run("jobs", "list", env=env)
     assert listed.returncode == 0
-    assert listed.stdout.splitlines() == ["id\tstatus\tstage\tprogress\tqueued\ttitle"]
+    assert listed.stdout.splitlines() == ["id\tstatus\terror\tstage\tprogress\tqueued\ttitle"]
     for trouble in ("WRONG resolve: no worker lives", "WRONG no janitor lives"):
         assert trouble in listed.stderr
     doctor = run("doctor", env=env)

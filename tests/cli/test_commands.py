@@ -120,6 +120,8 @@ def test_jobs_are_listed_shown_and_cancelled(env, source):
 def test_retry_finds_the_private_servers(env, service):
     job_id = run("get", "--detach", service[1].source("no-such-source", retried=1), env=env).stdout.strip()
     until(lambda: json.loads(run("jobs", "show", job_id, env=env).stdout)["status"] == "failed", 30)
+    listed = run("jobs", "list", "--status", "failed", env=env).stdout
+    assert f"{job_id}\tfailed\textraction_failed\t" in listed
     done = run("jobs", "retry", job_id, env=env)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{job_id} runs again from resolve\n"
