@@ -6,12 +6,14 @@ import threading
 import structlog
 
 from downloader.broker import Broker, Delivery
+from downloader.clock import Clock, SystemClock
 from downloader.errors import BrokerUnavailable, StoreUnavailable
 from downloader.route import ROUTE
 from downloader.store import Store
 
 _POLL_SECONDS = 0.5
 _POLL_LIMIT = 20
+_REMINDER_SECONDS = 60.0
 # The janitor has added an entry long before; if not, it is dead, or Redis takes no writes (full, a replica).
 OVERDUE_SECONDS = 5.0
 
@@ -21,11 +23,17 @@ log = structlog.get_logger()
 class Source:
     """Entries of one stage."""
 
-    def __init__(self, store: Store, broker: Broker, stage: str, stop: threading.Event) -> None:
+    def __init__(
+        self, store: Store, broker: Broker, stage: str, stop: threading.Event, clock: Clock | None = None
+    ) -> None:
         self._store = store
         self._broker = broker
         self._stage = stage
         self._stop = stop
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        # When it was last logged that Redis is away; None while it is there.
+        self._away: float | None = None
 
     def put_back(self, delivery: Delivery) -> None:
         """Give an entry that was read but not looked at to another process; never raises."""
@@ -37,13 +45,29 @@ class Source:
     def next(self, consumer: str) -> Delivery | None:
         """The next entry, or None when none came for a while. Blocks for about two seconds; never raises."""
         try:
-            if found := self._broker.read(self._stage, consumer):
-                return found
+            found = self._broker.read(self._stage, consumer)
         except BrokerUnavailable as error:
-            log.warning("queue_unreachable", error=error.message)
+            self._say_away(error)
             self._stop.wait(_POLL_SECONDS)
             return self._due(0.0)
-        return self._due(OVERDUE_SECONDS)
+        self._say_back()
+        return found or self._due(OVERDUE_SECONDS)
+
+    def _say_away(self, error: BrokerUnavailable) -> None:
+        """All slots come here twice a second: the first is logged, and then one a minute."""
+        now = self._clock.monotonic()
+        with self._lock:
+            if self._away is not None and now - self._away < _REMINDER_SECONDS:
+                return
+            self._away = now
+        log.warning("queue_unreachable", error=error.message)
+
+    def _say_back(self) -> None:
+        with self._lock:
+            if self._away is None:
+                return
+            self._away = None
+        log.info("queue_reachable")
 
     def _due(self, grace: float) -> Delivery | None:
         """A step that has been ready for ``grace`` seconds, by Postgres."""
