@@ -39,6 +39,13 @@ def test_the_page_has_a_file_and_a_line():
     assert "checksum" not in ROUTE
 
 
+def test_what_the_page_adds_passes_the_check(house):
+    for task in (["ruff", "check"], ["ruff", "format", "--check"]):
+        command = [sys.executable, "-m", *task, "--no-cache", "stages/checksum.py", "downloader/route.py"]
+        ran = subprocess.run(command, cwd=house, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout
+
+
 def test_a_stage_added_by_the_page_runs_in_the_pipeline(house, tmp_path):
     standin = StandIn(tmp_path / "media")
     try:
