@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from downloader import config, errors
+from web.openapi import faults
+from web.openapi.operation import Fault
 
 ROOT = Path(__file__).parents[2]
 OPERATING = (ROOT / "docs" / "operating.md").read_text()
@@ -50,13 +52,21 @@ def test_every_variable_of_the_compose_file_is_described():
 
 
 def test_every_error_code_is_described():
-    section = OPERATING.partition("## Error codes")[2].partition("\n## ")[0]
+    section = OPERATING.partition("## Error codes")[2].partition("\n## ")[0].partition("Of a request,")[0]
     classes = [kind for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "code")]
     assert len(classes) > 10
     in_table = {row[0] for row in rows(section)} - {"Code"}
     mentioned = in_table | set(re.findall(r"`([a-z_]+)`", section))
     assert {kind.code for kind in classes} <= mentioned
     assert in_table <= {kind.code for kind in classes}
+
+
+def test_every_code_of_a_refused_request_is_described_with_its_status():
+    section = OPERATING.partition("Of a request, in")[2].partition("\n## ")[0]
+    described = {(int(row[0]), code) for row in rows(section)[1:] for code in re.findall(r"`([a-z_]+)`", row[1])}
+    others = {(int(status), "bad_request") for status in re.findall(r"also ([\d, ]+)", section)[0].split(", ")}
+    found = [value for value in vars(faults).values() if isinstance(value, Fault)]
+    assert described | others == {(fault.status, fault.code) for fault in (*found, *faults.ELSEWHERE)}
 
 
 def test_every_installed_package_has_its_notice():
