@@ -68,6 +68,19 @@ def test_no_secret_has_a_default():
     assert not re.search(r"\$\{(DB_PASSWORD|S3_ACCESS_KEY|S3_SECRET_KEY)(:-|\})", TEXT)
 
 
+def test_each_service_of_ours_reads_the_variables_of_a_file_that_may_be_missing():
+    for name in OURS:
+        assert SERVICES[name]["env_file"] == [{"path": "downloader.env", "required": False}]
+    ignored = (Path(__file__).parents[2] / ".gitignore").read_text().splitlines()
+    assert "/downloader.env" in ignored
+
+
+def test_web_is_published_to_this_machine_alone():
+    (port,) = SERVICES["web"]["ports"]
+    assert substitute(port, {}) == "127.0.0.1:18093:18093"
+    assert substitute(port, {"HTTP_BIND": "0.0.0.0", "HTTP_PORT": "80"}) == "0.0.0.0:80:18093"
+
+
 def test_everything_that_is_mentioned_exists():
     for service in SERVICES.values():
         assert set(service.get("depends_on", ())) <= set(SERVICES)
