@@ -102,13 +102,37 @@ def test_the_licence_is_there():
     assert "GNU GENERAL PUBLIC LICENSE" in (ROOT / "LICENSE").read_text()
 
 
-@pytest.mark.parametrize(
-    "document", ["README.md", "docs/operating.md", "docs/architecture.md", "docs/adding-a-stage.md"]
-)
+DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+
+
+def anchors(text: str) -> set[str]:
+    """What a link may point to within a page, as GitHub names its headings."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_between_documents_lead_somewhere(document):
     path = ROOT / document
-    links = [link for link in re.findall(r"\]\(([^)#]+)", path.read_text()) if "://" not in link]
-    assert all((path.parent / link).exists() for link in links), links
+    for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
+        if "://" not in link:
+            file, _, anchor = link.partition("#")
+            target = path.parent / file if file else path
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target.read_text()), link
+
+
+def test_the_readme_leads_to_every_document():
+    linked = set(re.findall(r"\]\((docs/[^)#]+)", (ROOT / "README.md").read_text()))
+    told_elsewhere = {"docs/fetch.md", "docs/storm-report.md"}
+    assert linked | told_elsewhere == set(DOCUMENTS) - {"README.md"}
+
+
+def test_commands_of_the_documents_run_as_they_are_typed():
+    """From a checkout, where neither Python nor pytest knows the project unless it is that of .venv."""
+    for document in DOCUMENTS:
+        typed = re.findall(r"(?:^ {4}|`)((?:python3? -m|pytest)\b[^`\n]*)", (ROOT / document).read_text(), re.MULTILINE)
+        assert [command for command in typed if document != "docs/storm-report.md"] == []
 
 
 def test_make_targets_of_the_readme_exist():
