@@ -107,14 +107,23 @@ class Database:
     ) -> None:
         """Plan once a connection what is asked again and again: planning costs more than running it."""
         known = self._prepared[connection]
-        if statement.name not in known:
-            cursor.execute(statement.prepare)
-            known.add(statement.name)
         try:
+            if statement.name not in known:
+                for prepare in statement.prepare:
+                    with suppress(psycopg2.errors.DuplicatePreparedStatement):  # by another client of the same pooler
+                        cursor.execute(prepare)
+                known.add(statement.name)
             cursor.execute(statement.execute, values)
         except psycopg2.errors.InvalidSqlStatementName:
             # A pooler between us and Postgres gave us another session: plain text works everywhere.
             known.discard(statement.name)
+            cursor.execute(str(statement), values)
+        except psycopg2.errors.FeatureNotSupported:
+            # "cached plan must not change result type": a migration has changed a table under it.
+            known.discard(statement.name)
+            for plan in statement.plans:
+                with suppress(psycopg2.errors.InvalidSqlStatementName):
+                    cursor.execute(f"DEALLOCATE {plan}")
             cursor.execute(str(statement), values)
 
 
