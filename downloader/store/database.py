@@ -46,7 +46,7 @@ class Database:
         """Run ``sql`` in one round trip and one transaction; the rows of its last statement.
 
         All our statements are guarded, so one that met a useless connection runs once more on a new one. Raises
-        StoreUnavailable when Postgres is away, read-only, or all connections stay busy.
+        StoreUnavailable when Postgres is away, read-only or takes too long, or all connections stay busy.
         """
         try:
             connection = self._free.get(timeout=_WAIT_FOR_CONNECTION)
@@ -92,15 +92,19 @@ class Database:
         return connection
 
     def _run(self, connection: Any, sql: str, values: Mapping[str, Any] | None) -> list[Row]:
-        with connection.cursor() as cursor:
-            if isinstance(sql, Statement) and sql.prepare:
-                self._execute_prepared(connection, cursor, sql, values)
-            else:
-                cursor.execute(sql, values)
-            if cursor.description is None:
-                return []
-            names = [column.name for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        try:
+            with connection.cursor() as cursor:
+                if isinstance(sql, Statement) and sql.prepare:
+                    self._execute_prepared(connection, cursor, sql, values)
+                else:
+                    cursor.execute(sql, values)
+                if cursor.description is None:
+                    return []
+                names = [column.name for column in cursor.description]
+                return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        except psycopg2.errors.QueryCanceled as error:
+            # An OperationalError as well, but run again it would take as long again.
+            raise StoreUnavailable(f"Postgres gave a statement up: {_first_line(error)}") from error
 
     def _execute_prepared(
         self, connection: Any, cursor: Any, statement: Statement, values: Mapping[str, Any] | None

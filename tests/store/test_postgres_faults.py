@@ -190,6 +190,18 @@ def answers(store):
     return True
 
 
+def test_a_statement_that_takes_too_long_is_not_run_again(database_url):
+    one = Store(database_url, max_connections=1)
+    one.db.rows("CREATE SEQUENCE runs; SET statement_timeout = 50")
+    with pytest.raises(StoreUnavailable, match="statement timeout"):
+        one.db.rows("SELECT nextval('runs'), pg_sleep(60)")
+    assert one.db.rows("SELECT last_value, is_called FROM runs") == [{"last_value": 1, "is_called": True}]
+    assert one.db.rows("SHOW statement_timeout") == [{"statement_timeout": "50ms"}], (
+        "the connection is as good as before"
+    )
+    one.close()
+
+
 def test_a_full_queue_is_told_from_a_lost_answer(cut, cutting):
     cutting.arm("after")
     with pytest.raises(QueueFull):
