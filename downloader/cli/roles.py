@@ -30,10 +30,12 @@ def stage(name: str, processes: int | None, slots: int | None) -> None:
 @click.command(epilog="Example: DATABASE_URL=postgres://user:secret@db/typetype downloader migrate")
 def migrate() -> None:
     """Bring the database up to date. Several may run at once; a database that is up to date is left alone."""
-    from downloader import store  # noqa: PLC0415 - psycopg2 is no part of a quick --help
+    from downloader import logs, store  # noqa: PLC0415 - psycopg2 is no part of a quick --help
 
     try:
-        applied = store.migrate(setting.database(setting.load()))
+        settings = setting.load()
+        logs.configure(settings)
+        applied = store.migrate(setting.database(settings))
     except (setting.Refused, StoreUnavailable) as error:
         raise click.ClickException(str(error)) from error
     click.echo("\n".join(f"applied {name}" for name in applied) or "The database is up to date.")

@@ -2,6 +2,9 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg2
+from structlog.testing import capture_logs
+
 from downloader.states import Stage, Status
 from downloader.store import Store, migrate
 from tests.stages.driving import claim
@@ -41,6 +44,25 @@ def test_eight_processes_at_once_apply_each_migration_once(empty_database_url):
     assert names
     assert len(names) == len(set(names))
     assert migrate(empty_database_url) == []
+
+
+def test_while_a_table_is_held_readers_pass_between_a_migrations_tries(database_url, store):
+    store.db.rows("DELETE FROM downloader_migrations WHERE name = '0003_expiring'")
+    backup = psycopg2.connect(database_url)
+    backup.cursor().execute("SELECT FROM downloader_jobs")
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        assert store.job("none") is None
+        if len(pauses) == 2:
+            backup.close()
+
+    with capture_logs() as logged:
+        assert migrate(database_url, lock_seconds=0.05, sleep=pause) == ["0003_expiring"]
+    assert len(pauses) == 2
+    assert [(line["log_level"], line["event"]) for line in logged] == [("warning", "migration_waits")] * 2
+    assert "lock timeout" in logged[0]["reason"]
 
 
 def test_an_existing_deployment_is_adopted_in_place(empty_database_url):
