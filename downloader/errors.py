@@ -178,6 +178,10 @@ class StoreUnavailable(DownloadError):
     verdict = Verdict.HAND_BACK
 
 
+class StoreRefused(StoreUnavailable):
+    """Postgres refuses us for good: the password, the role, its rights, or the name of the database is wrong."""
+
+
 class BrokerUnavailable(DownloadError):
     """Redis is away or refuses. Only speed is lost: the janitor adds the entry later."""
 

@@ -96,9 +96,7 @@ def _postgres(settings: Settings) -> str:
     except setting.Refused:
         return "private: `downloader up` starts it"
     except psycopg2.OperationalError as error:
-        raise Ill(
-            str(error).strip(), "Check DATABASE_URL (or DB_URL, DB_USER, DB_PASSWORD) and that Postgres runs."
-        ) from error
+        raise Ill(str(error).strip(), f"Check {setting.DATABASE_VARIABLES} and that Postgres runs.") from error
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT to_regclass('downloader_migrations')")

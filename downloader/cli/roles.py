@@ -35,9 +35,13 @@ def migrate() -> None:
     try:
         settings = setting.load()
         logs.configure(settings)
-        applied = store.migrate(setting.database(settings))
-    except (setting.Refused, StoreUnavailable) as error:
+        dsn = setting.database(settings)
+    except setting.Refused as error:
         raise click.ClickException(str(error)) from error
+    try:
+        applied = store.migrate(dsn)
+    except StoreUnavailable as error:
+        raise click.ClickException(setting.blamed(settings, error)) from error
     click.echo("\n".join(f"applied {name}" for name in applied) or "The database is up to date.")
 
 

@@ -7,6 +7,9 @@ import structlog
 from downloader import config, logs
 from downloader.config import Settings
 from downloader.embedded import running_dsn, running_url
+from downloader.errors import StoreUnavailable
+
+DATABASE_VARIABLES = "DATABASE_URL (or DB_URL, DB_USER, DB_PASSWORD)"
 
 log = structlog.get_logger()
 
@@ -41,6 +44,11 @@ def database(settings: Settings) -> str:
             "set DATABASE_URL, or DATA_DIR to the folder that the service uses."
         )
     return found
+
+
+def blamed(settings: Settings, error: StoreUnavailable) -> str:
+    """What ``error`` says, with the variables that lead to that Postgres where it is not a private one."""
+    return f"{DATABASE_VARIABLES}: {error}" if settings.database_location else str(error)
 
 
 def redis(settings: Settings) -> str:

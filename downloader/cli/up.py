@@ -20,7 +20,7 @@ from downloader.cli import setting
 from downloader.cli.client import Service, Unreachable
 from downloader.config import Settings
 from downloader.embedded import ServerFailed, Servers
-from downloader.errors import StoreUnavailable
+from downloader.errors import StoreRefused, StoreUnavailable
 from downloader.store import migrate
 
 DATABASE_PATIENCE_SECONDS = 60.0  # a Postgres beside us may still be starting
@@ -58,7 +58,7 @@ def up() -> None:
         _check_folder(settings)
         _check_port(settings)
         status = _run(settings)
-    except (setting.Refused, ServerFailed, StoreUnavailable) as error:
+    except (setting.Refused, ServerFailed) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename or settings.data_dir}: {error.strerror}.") from error
@@ -83,7 +83,7 @@ def _run(settings: Settings) -> int:
                 environment["DATABASE_URL"] = servers.database_url
             if servers.valkey:
                 environment["REDIS_URL"] = servers.redis_url
-            _migrate(settings.database_location or servers.database_url)
+            _migrate(settings, settings.database_location or servers.database_url)
             return _supervise(settings, servers, environment)
     except Stop:
         return 0
@@ -115,15 +115,20 @@ def _await_all(patience: float) -> None:
             time.sleep(LOOK_SECONDS)
 
 
-def _migrate(dsn: str) -> None:
+def _migrate(settings: Settings, dsn: str) -> None:
+    """Bring the database up to date as soon as it is there. Raises Refused when it refuses us, or stays away."""
     deadline = time.monotonic() + DATABASE_PATIENCE_SECONDS
+    waiting = False
     while True:
         try:
             applied = migrate(dsn)
         except StoreUnavailable as error:
-            if time.monotonic() > deadline:
-                raise
-            log.info("waiting_for_postgres", reason=str(error))
+            if isinstance(error, StoreRefused) or time.monotonic() > deadline:
+                raise setting.Refused(setting.blamed(settings, error)) from error
+            if not waiting:
+                reason = setting.blamed(settings, error)
+                log.warning("waiting_for_postgres", reason=reason, seconds=DATABASE_PATIENCE_SECONDS)
+                waiting = True
             time.sleep(1)
         else:
             log.info("migrated", applied=applied)

@@ -7,7 +7,7 @@ from importlib.resources import files
 import psycopg2
 import structlog
 
-from downloader.errors import StoreUnavailable
+from downloader.errors import StoreRefused, StoreUnavailable
 
 # Any constant will do: it only has to be ours. Held for the length of the transaction.
 _LOCK = 0x74_74_64_6C
@@ -16,12 +16,23 @@ _LOCK = 0x74_74_64_6C
 _LOCK_SECONDS = 2.0
 _PAUSE_SECONDS = 5.0
 _IN_USE = (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected)
+# Nothing but text tells how a connection failed. What is not among these may pass, and one waits for it.
+_REFUSALS = (
+    "authentication failed",
+    "does not exist",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "not permitted to log in",
+    "permission denied",
+)
 
 log = structlog.get_logger()
 
 
 def migrate(dsn: str, *, lock_seconds: float = _LOCK_SECONDS, sleep: Callable[[float], None] = time.sleep) -> list[str]:
-    """Bring the database up to date; returns the names of the files applied now. Raises StoreUnavailable.
+    """Bring the database up to date; returns the names of the files applied now.
+
+    Raises StoreUnavailable: StoreRefused where waiting will not help.
 
     Tries again, all or nothing, for as long as others hold a table that it needs for more than ``lock_seconds``.
     """
@@ -29,10 +40,24 @@ def migrate(dsn: str, *, lock_seconds: float = _LOCK_SECONDS, sleep: Callable[[f
         try:
             return _apply(dsn, lock_seconds)
         except _IN_USE as error:
-            log.warning("migration_waits", reason=str(error).strip().splitlines()[0], seconds=_PAUSE_SECONDS)
+            log.warning("migration_waits", reason=_lines(error)[0], seconds=_PAUSE_SECONDS)
             sleep(_PAUSE_SECONDS)
+        except psycopg2.errors.InsufficientPrivilege as error:
+            raise StoreRefused(f"Postgres refuses the migrations: {_lines(error)[0]}") from error
         except psycopg2.OperationalError as error:
-            raise StoreUnavailable(f"Postgres cannot be reached for the migrations: {str(error).strip()}") from error
+            raise _translated(error) from error
+
+
+def _translated(error: psycopg2.OperationalError) -> StoreUnavailable:
+    # One line for each address and way that was tried.
+    for line in _lines(error):
+        if any(word in line for word in _REFUSALS):
+            return StoreRefused(f"Postgres refuses the migrations: {line}")
+    return StoreUnavailable(f"Postgres cannot be reached for the migrations: {' '.join(_lines(error))}")
+
+
+def _lines(error: psycopg2.Error) -> list[str]:
+    return [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
 
 
 def _apply(dsn: str, lock_seconds: float) -> list[str]:

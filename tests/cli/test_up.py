@@ -5,12 +5,17 @@ import os
 import signal
 import socket
 from contextlib import contextmanager
+from unittest.mock import Mock
 
 import pytest
+from structlog.testing import capture_logs
 
+from downloader.cli import setting
 from downloader.cli import up as up_command
+from downloader.config import Settings
 from downloader.errors import StoreUnavailable
 from tests.cli.running import environment, free_port, processes_of, run, start
+from tests.store.refusing import refusing
 from tests.waiting import ended, until
 
 # Seconds: a whole service starts and ends in two or three, on a machine that does nothing else.
@@ -164,7 +169,53 @@ def test_root_lends_the_servers_another_user(tmp_path):
             assert (tmp_path / "private" / name).stat().st_uid != 0
 
 
+@pytest.fixture
+def no_pause(monkeypatch):
+    """Time does not pass while ``up`` waits; gives how often it would have."""
+    pauses = []
+    monkeypatch.setattr(up_command.time, "sleep", pauses.append)
+    return pauses
+
+
+@pytest.mark.parametrize("message", ['password authentication failed for user "u"', 'database "d" does not exist'])
+def test_a_postgres_that_refuses_ends_the_start_at_once(no_pause, message):
+    with refusing("28P01", message) as dsn, capture_logs() as logged, pytest.raises(setting.Refused) as caught:
+        up_command._migrate(Settings(database_url=dsn), dsn)
+    assert str(caught.value).startswith("DATABASE_URL ")
+    assert message in str(caught.value)
+    assert (no_pause, logged) == ([], [])
+
+
+def test_a_refusal_is_said_by_every_command_that_migrates(tmp_path):
+    with refusing("28P01", 'password authentication failed for user "u"') as dsn:
+        env = environment(tmp_path, DATABASE_URL=dsn, REDIS_URL="redis://127.0.0.1:9/0")
+        for command in ("up", "migrate"):
+            done = run(command, env=env)
+            assert done.returncode == 1
+            assert done.stderr.startswith("Error: DATABASE_URL ")
+            assert len(done.stderr.splitlines()) == 1
+            assert "s3cret" not in done.stdout + done.stderr
+
+
+def test_a_postgres_that_starts_is_waited_for_with_one_warning(no_pause, monkeypatch):
+    answers = [StoreUnavailable("It is starting up.")] * 3 + [["0001"]]
+    monkeypatch.setattr(up_command, "migrate", Mock(side_effect=answers))
+    with capture_logs() as logged:
+        up_command._migrate(Settings(database_url="postgresql://u:s3cret@h/d"), "postgresql://u:s3cret@h/d")
+    assert len(no_pause) == 3
+    assert [line["event"] for line in logged if line["log_level"] == "warning"] == ["waiting_for_postgres"]
+    assert "DATABASE_URL" in logged[0]["reason"]
+    assert "s3cret" not in str(logged)
+
+
 def test_a_postgres_that_stays_away_ends_the_start(monkeypatch):
     monkeypatch.setattr(up_command, "DATABASE_PATIENCE_SECONDS", -1.0)
-    with pytest.raises(StoreUnavailable):
-        up_command._migrate("postgresql://127.0.0.1:9/none")
+    dsn = "postgresql://127.0.0.1:9/none"
+    with pytest.raises(setting.Refused, match=r"DATABASE_URL .* cannot be reached"):
+        up_command._migrate(Settings(database_url=dsn), dsn)
+
+
+def test_a_private_postgres_is_nobodys_variable(monkeypatch):
+    monkeypatch.setattr(up_command, "DATABASE_PATIENCE_SECONDS", -1.0)
+    with pytest.raises(setting.Refused, match=r"^Postgres cannot be reached"):
+        up_command._migrate(Settings(), "postgresql://127.0.0.1:9/none")

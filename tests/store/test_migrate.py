@@ -1,13 +1,19 @@
 """Migrations: many processes at once, and the table of an existing deployment."""
 
+import re
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
+import pytest
 from structlog.testing import capture_logs
 
+from downloader.errors import StoreRefused, StoreUnavailable
 from downloader.states import Stage, Status
 from downloader.store import Store, migrate
+from tests.conftest import execute
 from tests.stages.driving import claim
+from tests.store.refusing import refusing
 
 # The table as the service in production makes it.
 OLD_TABLE = """
@@ -63,6 +69,36 @@ def test_while_a_table_is_held_readers_pass_between_a_migrations_tries(database_
     assert len(pauses) == 2
     assert [(line["log_level"], line["event"]) for line in logged] == [("warning", "migration_waits")] * 2
     assert "lock timeout" in logged[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "refused"),
+    [
+        ("28P01", 'password authentication failed for user "u"', True),
+        ("28000", 'role "u" does not exist', True),
+        ("28000", 'no pg_hba.conf entry for host "127.0.0.1", user "u", database "d", no encryption', True),
+        ("3D000", 'database "d" does not exist', True),
+        ("42501", 'permission denied for database "d"', True),
+        ("57P03", "the database system is starting up", False),
+        ("53300", "sorry, too many clients already", False),
+    ],
+)
+def test_a_refusal_is_told_from_what_may_pass(code, message, refused):
+    with refusing(code, message) as dsn, pytest.raises(StoreUnavailable, match=re.escape(message)) as caught:
+        migrate(dsn)
+    assert isinstance(caught.value, StoreRefused) == refused
+    assert ("refuses" in str(caught.value)) == refused
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_role_that_may_make_no_tables_is_refused(empty_database_url):
+    role = f"reader_{secrets.token_hex(4)}"
+    execute(empty_database_url, "CREATE ROLE {} LOGIN", role)
+    try:
+        with pytest.raises(StoreRefused, match="permission denied for schema public"):
+            migrate(f"postgresql://{role}@{empty_database_url.partition('@')[2]}")
+    finally:
+        execute(empty_database_url, "DROP ROLE {}", role)
 
 
 def test_an_existing_deployment_is_adopted_in_place(empty_database_url):
