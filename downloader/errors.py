@@ -182,6 +182,13 @@ class StoreRefused(StoreUnavailable):
     """Postgres refuses us for good: the password, the role, its rights, or the name of the database is wrong."""
 
 
+class NotMigrated(StoreUnavailable):
+    """The database is not that of this version. The sentence names no host and no user: clients may read it."""
+
+    def __init__(self) -> None:
+        super().__init__("The database has no tables yet, or old ones. Run `downloader migrate`.")
+
+
 class BrokerUnavailable(DownloadError):
     """Redis is away or refuses. Only speed is lost: the janitor adds the entry later."""
 

@@ -7,7 +7,7 @@ import structlog
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
-from downloader.errors import DownloadError, StorageFailed, StoreUnavailable
+from downloader.errors import DownloadError, NotMigrated, StorageFailed, StoreUnavailable
 from downloader.store import NotCancellable, QueueFull, StillRunning
 from web.problem import document
 
@@ -35,6 +35,7 @@ STATUS_OF: dict[type[DownloadError], HTTPStatus] = {
 _SENTENCE_OF: dict[type[DownloadError], str] = {
     # What psycopg2 says names hosts and users.
     StoreUnavailable: "The database cannot be reached; try again shortly.",
+    NotMigrated: NotMigrated().message,
 }
 
 
@@ -83,7 +84,8 @@ def _ours(error: DownloadError) -> Response:
     if kind is None:
         return _bug(error)
     status = STATUS_OF[kind]
-    answer = jsonify(document(error.code, _SENTENCE_OF.get(kind, error.message)))
+    sentence = next((_SENTENCE_OF[each] for each in type(error).__mro__ if each in _SENTENCE_OF), error.message)
+    answer = jsonify(document(error.code, sentence))
     answer.status_code = status
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         answer.headers["Retry-After"] = str(int(error.retry_after or RETRY_AFTER_SECONDS))

@@ -9,6 +9,7 @@ import structlog
 from flask import Blueprint, Response, jsonify
 
 from downloader import __version__, disk, queues
+from downloader.errors import NotMigrated
 from downloader.queues import Queues
 from downloader.route import JANITOR
 from web.buildnote import build
@@ -85,8 +86,8 @@ def _outcome(name: str, check: Callable[[], str | None]) -> str:
         return check() or OK
     except Exception as error:  # noqa: BLE001 - whatever a part does, the page must come
         log.warning("a health check failed", check=name, reason=f"{type(error).__name__}: {error}")
-        # The reason names hosts and users: that is for the log.
-        return FAILED
+        # Any other reason names hosts and users: that is for the log.
+        return error.message if isinstance(error, NotMigrated) else FAILED
 
 
 def _disk(here: Parts) -> str:

@@ -190,7 +190,7 @@ def _queues(settings: Settings) -> str:
         return "none: `downloader up` does not run"
     try:
         read = queues.read(store)
-    except (StoreUnavailable, psycopg2.Error) as error:
+    except StoreUnavailable as error:
         raise Ill("cannot be read", "See postgres.") from error
     finally:
         store.close()

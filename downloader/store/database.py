@@ -10,7 +10,7 @@ import psycopg2
 import psycopg2.extras
 import psycopg2.pool
 
-from downloader.errors import StoreUnavailable
+from downloader.errors import NotMigrated, StoreUnavailable
 from downloader.store.statements import Statement
 
 Row = dict[str, Any]
@@ -46,7 +46,7 @@ class Database:
         """Run ``sql`` in one round trip and one transaction; the rows of its last statement.
 
         All our statements are guarded, so one that met a useless connection runs once more on a new one. Raises
-        StoreUnavailable when Postgres is away, read-only or takes too long, or all connections stay busy.
+        StoreUnavailable when Postgres is away, read-only, not migrated or takes too long, or all connections stay busy.
         """
         try:
             connection = self._free.get(timeout=_WAIT_FOR_CONNECTION)
@@ -102,6 +102,8 @@ class Database:
                     return []
                 names = [column.name for column in cursor.description]
                 return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as error:
+            raise NotMigrated from error
         except psycopg2.errors.QueryCanceled as error:
             # An OperationalError as well, but run again it would take as long again.
             raise StoreUnavailable(f"Postgres gave a statement up: {_first_line(error)}") from error

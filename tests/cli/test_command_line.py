@@ -55,6 +55,15 @@ def test_no_database_is_said(tmp_path, argv):
     assert "set DATABASE_URL" in done.stderr
 
 
+@pytest.mark.parametrize("argv", [("jobs", "list"), ("jobs", "retry", "a"), ("sweep",)])
+def test_a_database_without_tables_is_said(tmp_path, empty_database_url, argv):
+    done = run(*argv, env=environment(tmp_path, DATABASE_URL=empty_database_url))
+    assert done.returncode == 1
+    assert "The database has no tables yet" in done.stderr
+    assert "Run `downloader migrate`." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_doctor_says_what_to_do(tmp_path):
     env = environment(
         tmp_path,

@@ -8,11 +8,12 @@ import psycopg2
 import pytest
 from structlog.testing import capture_logs
 
-from downloader.errors import StoreRefused, StoreUnavailable
+from downloader.errors import NotMigrated, StoreRefused, StoreUnavailable
 from downloader.states import Stage, Status
 from downloader.store import Store, migrate
 from tests.conftest import execute
 from tests.stages.driving import claim
+from tests.store.conftest import new
 from tests.store.refusing import refusing
 
 # The table as the service in production makes it.
@@ -50,6 +51,27 @@ def test_eight_processes_at_once_apply_each_migration_once(empty_database_url):
     assert names
     assert len(names) == len(set(names))
     assert migrate(empty_database_url) == []
+
+
+def test_a_process_that_comes_before_the_tables_is_told_and_goes_on_with_them(empty_database_url):
+    early = Store(empty_database_url, max_connections=1)
+    beside = Store(empty_database_url)
+    for missing in ("", OLD_TABLE + "SELECT 1"):
+        if missing:
+            beside.db.rows(missing)
+        for ask in (
+            lambda: early.post(new(), limit=10),
+            early.backlog,
+            early.mend,
+            lambda: early.here("w", "fetch", 1),
+        ):
+            with pytest.raises(NotMigrated, match="Run `downloader migrate`"):
+                ask()
+    migrate(empty_database_url)
+    assert claim(early, early.post(new("own"), limit=10).id)
+    early.here("w", "fetch", 1)
+    for each in (early, beside):
+        each.close()
 
 
 def test_while_a_table_is_held_readers_pass_between_a_migrations_tries(database_url, store):

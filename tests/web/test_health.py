@@ -104,6 +104,18 @@ def test_each_part_that_is_away_is_named(make_parts):
     assert "nobody" not in json.dumps(checks)
 
 
+def test_a_database_without_tables_is_said(make_parts, empty_database_url):
+    client = create_app(make_parts(DATABASE_URL=empty_database_url)).test_client()
+    sentence = "The database has no tables yet, or old ones. Run `downloader migrate`."
+    answer = client.get("/health/deep")
+    checks = answer.get_json()["checks"]
+    assert (answer.status_code, checks["stages"], checks["janitor"]) == (503, sentence, sentence)
+    answer = client.get("/jobs/0123456789abcdef")
+    assert (answer.status_code, answer.get_json()["error"]) == (503, sentence)
+    assert answer.get_json()["errorCode"] == "store_unavailable"
+    assert int(answer.headers["Retry-After"]) > 0
+
+
 @pytest.fixture
 def silent_port():
     """A port that takes connections and never says a word."""
