@@ -13,7 +13,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal
 
-from downloader import parse
+from downloader import dsn, parse
 from downloader.parse import Invalid
 
 DATABASE_NAMES = "DATABASE_URL or DB_URL"
@@ -54,7 +54,7 @@ class Settings:
 
     database_url: str = _var(
         "DATABASE_URL DB_URL",
-        parse.database_url,
+        dsn.database_url,
         "",
         "postgres://… or jdbc:postgresql://host:port/db",
         secret=True,
@@ -190,7 +190,7 @@ class Settings:
     @property
     def database_location(self) -> str:
         """A libpq URL or DSN with user and password, or empty when none is set."""
-        return parse.with_credentials(self.database_url, self.db_user, self.db_password)
+        return dsn.with_credentials(self.database_url, self.db_user, self.db_password)
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:

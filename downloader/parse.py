@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 Parser = Callable[[str], Any]
 
@@ -146,28 +146,6 @@ def listen_address(value: str) -> tuple[str, int | None]:
     if split.netloc != bare or not re.fullmatch(r"[\w.:%-]*", host) or bare.endswith(":") or "@" in bare or port == 0:
         raise Invalid(f"{value!r} is none")
     return host, port
-
-
-def database_url(value: str) -> str:
-    """A libpq URL; a JDBC one is translated. The value itself may hold a password, so errors never repeat it."""
-    value = value.strip().removeprefix("jdbc:")
-    split = urlsplit(value)
-    if split.scheme not in ("postgres", "postgresql"):
-        raise Invalid(f"the scheme {split.scheme!r} is not postgres")
-    if split.path in ("", "/") and not split.query:
-        raise Invalid("it names no database")
-    return urlunsplit(split._replace(scheme="postgresql"))
-
-
-def with_credentials(url: str, user: str, password: str) -> str:
-    """``url`` with ``user`` and ``password`` where it has no user of its own."""
-    if not url or not user:
-        return url
-    split = urlsplit(url)
-    if split.username:
-        return url
-    secret = f":{quote(password, safe='')}" if password else ""
-    return urlunsplit(split._replace(netloc=f"{quote(user, safe='')}{secret}@{split.netloc}"))
 
 
 def fernet_key(value: str) -> str:

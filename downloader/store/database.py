@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import psycopg2
+import psycopg2.extensions
 import psycopg2.extras
 import psycopg2.pool
 
@@ -36,7 +37,9 @@ class Database:
     """A pool of at most ``size`` connections to ``dsn``; safe in threads and, once patched, in greenlets."""
 
     def __init__(self, dsn: str, *, size: int = 8) -> None:
-        self._dsn = dsn
+        # What the DSN says of options (a search path, say) stands beside ours.
+        given = psycopg2.extensions.parse_dsn(dsn).get("options", "")
+        self._dsn = psycopg2.extensions.make_dsn(dsn, **_CONNECT | {"options": f"{given} {_CONNECT['options']}"})
         self._free: queue.LifoQueue[Any] = queue.LifoQueue()
         for _ in range(size):
             self._free.put(None)
@@ -86,7 +89,7 @@ class Database:
                 _close(connection)
 
     def _connect(self) -> Any:
-        connection = psycopg2.connect(self._dsn, **_CONNECT)
+        connection = psycopg2.connect(self._dsn)
         connection.autocommit = True
         self._prepared[connection] = set()
         return connection
