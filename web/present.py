@@ -1,5 +1,6 @@
 """A job as clients see it: the row, live progress laid over it, and nothing that is null."""
 
+import math
 from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,7 @@ from downloader.states import Stage, Status
 from web import public
 
 _ORDER = {stage: place for place, stage in enumerate(Stage)}
-_BELOW_DONE = 99.9
+_BELOW_DONE = 99
 _REMEMBERED = 4096
 
 
@@ -28,7 +29,7 @@ class Presenter:
         self._base = base
         self._clock = clock
         # By id and time of queueing: an operator's retry queues a job again, and begins anew.
-        self._highest: OrderedDict[tuple[str, datetime], float] = OrderedDict()
+        self._highest: OrderedDict[tuple[str, datetime], int] = OrderedDict()
 
     def job(self, job: Job, live: Progress | None = None) -> dict[str, Any]:
         """The job's fields in camelCase; times in RFC 3339, durations in milliseconds."""
@@ -76,15 +77,16 @@ class Presenter:
             "eta_seconds": live.eta_seconds if live else None,
         }
 
-    def _percent(self, job: Job, live: Progress | None) -> float:
+    def _percent(self, job: Job, live: Progress | None) -> int:
+        """Whole percents: deployed clients refuse a fraction."""
         key = job.id, job.queued_at
         if job.status is Status.DONE:
             self._highest.pop(key, None)
             return 100
         if job.status is Status.QUEUED:
             return 0
-        reached = max(job.progress_percent, live.progress_percent if live else 0, self._highest.get(key, 0))
-        reached = min(round(reached, 1), _BELOW_DONE)
+        told = max(job.progress_percent, live.progress_percent if live else 0)
+        reached = max(min(math.floor(told), _BELOW_DONE), self._highest.get(key, 0))
         self._highest[key] = reached
         self._highest.move_to_end(key)
         if len(self._highest) > _REMEMBERED:

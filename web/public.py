@@ -42,7 +42,7 @@ class Job(_Public, frozen=True, kw_only=True):
     error_code: Annotated[Text | None, Meta(description="Of a failed job: why, for programs.")] = None
     warnings: Annotated[list[str] | None, Meta(description="What an option could not deliver.")] = None
     progress_percent: Annotated[
-        float, Meta(ge=0, le=100, description="Never falls within a job; 100 only when it is done.")
+        int, Meta(ge=0, le=100, description="Whole percents; never falls within a job; 100 only when it is done.")
     ]
     downloaded_bytes: Annotated[Count, Meta(description="Bytes fetched so far.")]
     total_bytes: Annotated[Bytes | None, Meta(description="Bytes to fetch, once known.")] = None

@@ -72,7 +72,7 @@ def test_ids_rise_and_the_bar_never_falls(server, rows, broker):
     numbers = [number for number, _ in seen]
     assert numbers[0] == 42
     assert numbers == sorted(set(numbers))
-    assert [job["progressPercent"] for _, job in seen] == [0, 50, 50, 99.9, 99.9]
+    assert [job["progressPercent"] for _, job in seen] == [0, 50, 50, 99, 99]
 
 
 def test_a_late_client_gets_the_snapshot_first(server, rows, broker):

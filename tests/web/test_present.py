@@ -1,5 +1,6 @@
 """A job as clients see it."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -54,7 +55,7 @@ def test_a_queued_job(presenter):
 def test_progress_lies_over_the_row(presenter):
     row = job(progress_percent=2.0, downloaded_bytes=7, total_bytes=90)
     found = presenter.job(row, live(41.26, speed_bytes_per_second=8, eta_seconds=6))
-    assert found["progressPercent"] == 41.3
+    assert found["progressPercent"] == 41
     assert (found["downloadedBytes"], found["totalBytes"], found["speedBytesPerSecond"], found["etaSeconds"]) == (
         50,
         100,
@@ -78,10 +79,21 @@ def test_percent_never_falls_and_is_100_only_when_done(presenter):
     assert presenter.job(job(), live(70))["progressPercent"] == 70
     assert presenter.job(job(), live(30))["progressPercent"] == 70
     assert presenter.job(job())["progressPercent"] == 70
-    assert presenter.job(job(), live(100))["progressPercent"] == 99.9
+    assert presenter.job(job(), live(100))["progressPercent"] == 99
     failed = job(Status.FAILED, finished_at=NOW, error="The job was cancelled.", error_code="cancelled")
-    assert presenter.job(failed)["progressPercent"] == 99.9
+    assert presenter.job(failed)["progressPercent"] == 99
     assert presenter.job(job(Status.DONE, Stage.DONE, finished_at=NOW))["progressPercent"] == 100
+
+
+@pytest.mark.parametrize("percent", [0.0, 0.9, 5.6, 41.999, 99.95, 100.0])
+def test_percent_is_a_whole_number_that_is_not_ahead(presenter, percent):
+    # The Android app takes a number with a point, 5.0 as well, for no answer at all.
+    row = job(progress_percent=percent)
+    failed = job(Status.FAILED, finished_at=NOW, progress_percent=percent)
+    for shown in (presenter.job(row), presenter.job(job(), live(percent)), presenter.job(failed)):
+        assert json.dumps(shown["progressPercent"]) == str(min(int(percent), 99))
+    done = presenter.job(job(Status.DONE, Stage.DONE, finished_at=NOW, progress_percent=100.0))
+    assert json.dumps(done["progressPercent"]) == "100"
 
 
 def test_percent_of_a_retried_job_begins_anew_also_when_nobody_saw_it_queued(presenter):
