@@ -4,7 +4,7 @@ Structs that cross JSON are camelCase there and snake_case here; an absent field
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -48,7 +48,7 @@ class Options(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Resolved(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What was chosen, as clients see it. ``bitrate`` in bits per second."""
+    """What was chosen. ``bitrate`` in bits per second."""
 
     video_itag: int | None = None
     audio_itag: int | None = None
@@ -59,6 +59,11 @@ class Resolved(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     container: str | None = None
     bitrate: int | None = None
     file_name: str | None = None
+
+    def told(self) -> dict[str, Any]:
+        """Its fields as clients and rows have them: there an itag is text, as it always was."""
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        return fields | {name: str(fields[name]) for name in ("videoItag", "audioItag") if name in fields}
 
 
 class Sidecar(msgspec.Struct, frozen=True, rename="camel"):

@@ -42,7 +42,7 @@ class Presenter:
             stage=live.stage if live else job.stage,
             title=job.title or None,
             duration_ms=job.duration_ms,
-            resolved=job.resolved,
+            resolved=msgspec.convert(job.resolved.told(), public.Resolved) if job.resolved else None,
             error=job.error or None,
             error_code=job.error_code or None,
             warnings=list(job.warnings) or None,

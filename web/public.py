@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from downloader.job import Resolved
 from downloader.states import Stage, Status
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -26,6 +25,20 @@ class File(_Public, frozen=True):
 
     name: Annotated[str, Meta(description="The file's name.")]
     url: Annotated[str, Meta(description="Where it is; below PUBLIC_BASE_URL.")]
+
+
+class Resolved(_Public, frozen=True):
+    """Which streams were chosen, and what they make."""
+
+    video_itag: Annotated[Text | None, Meta(description="The picture's stream.")] = None
+    audio_itag: Annotated[Text | None, Meta(description="The sound's stream, where it is another.")] = None
+    height: Annotated[int | None, Meta(description="The picture's lines.")] = None
+    fps: Annotated[int | None, Meta(description="Pictures a second.")] = None
+    video_codec: str | None = None
+    audio_codec: str | None = None
+    container: str | None = None
+    bitrate: Annotated[int | None, Meta(description="Bits per second.")] = None
+    file_name: Annotated[str | None, Meta(description="What the file is called.")] = None
 
 
 class Job(_Public, frozen=True, kw_only=True):

@@ -110,7 +110,7 @@ class Steps:
             "percent": percent,
             "title": rows.as_text(result.title),
             "duration_ms": result.duration_ms,
-            "resolved": None if result.resolved is None else rows.as_json(result.resolved),
+            "resolved": None if result.resolved is None else rows.as_json(result.resolved.told()),
             "warnings": rows.as_json(result.warnings),
             "sidecars": rows.as_json(result.sidecars) if result.sidecars else None,
             "total_bytes": result.total_bytes,

@@ -28,7 +28,7 @@ INSERT INTO downloader_jobs (id, cache_key, url, status, title, options, progres
                              artifact_expires_at, error, error_code, queued_at, finished_at) VALUES
  ('done1', 'k1', 'https://e.test/1', 'done', 'One', '{"mode":"video","height":720,"sponsorBlock":"odd"}',
   '{"Stage":"done","DownloadedBytes":77,"TotalBytes":77,"SpeedBytesPerSecond":1}',
-  '{"videoItag":136,"fileName":"One.mp4"}', 'artifacts/done1/One.mp4', 's3', now() + interval '1 hour',
+  '{"videoItag":"136","audioItag":"","fileName":"One.mp4"}', 'artifacts/done1/One.mp4', 's3', now() + interval '1 hour',
   NULL, NULL, now() - interval '1 hour', now()),
  ('done2', 'k2', 'https://e.test/2', 'done', 'Two', '{}', '{}', NULL, '/data/artifacts/done2/Two.webm', 'local', NULL,
   NULL, NULL, now() - interval '1 hour', NULL),
@@ -132,6 +132,7 @@ def test_an_existing_deployment_is_adopted_in_place(empty_database_url):
     assert (done.status, done.stage, done.progress_percent) == (Status.DONE, Stage.DONE, 100)
     assert (done.artifact.storage, done.artifact.locator) == ("s3", "artifacts/done1/One.mp4")
     assert (done.artifact.name, done.resolved.video_itag, done.downloaded_bytes) == ("One.mp4", 136, 77)
+    assert done.resolved.audio_itag is None
     assert (done.options.height, done.options.sponsor_block) == (720, False)
     assert store.job("done2").artifact.name == "Two.webm"
     assert store.job("failed1").stage is Stage.DOWNLOAD

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from downloader.handoff import Achieved
-from downloader.job import Entry
+from downloader.job import Entry, Resolved
 from downloader.route import ROUTE
 from downloader.states import Stage, Status, StepState
 from downloader.store import Backlog
@@ -52,6 +52,17 @@ def test_the_last_step_ends_the_job(store, tmp_path):
     assert None not in (job.finished_at, job.download_ms, job.mux_ms, job.upload_ms, job.total_ms)
     assert job.artifact.name == "a.mp4"
     assert store.db.rows("SELECT sealed_authorization AS s FROM downloader_jobs")[0]["s"] is None
+
+
+def test_itags_are_text_in_the_row_and_read_as_either(store):
+    posted = store.post(new(), limit=10)
+    chosen = Resolved(video_itag=137, audio_itag=140, height=1080)
+    finish(store, claim(store, posted.id), resolved=chosen)
+    [row] = store.db.rows("SELECT resolved FROM downloader_jobs")
+    assert row["resolved"] == {"videoItag": "137", "audioItag": "140", "height": 1080}
+    assert store.job(posted.id).resolved == chosen
+    store.db.rows("""UPDATE downloader_jobs SET resolved = '{"videoItag": 137, "audioItag": 140, "height": 1080}'""")
+    assert store.job(posted.id).resolved == chosen
 
 
 def test_a_lost_answer_of_finish_is_found_again(store):

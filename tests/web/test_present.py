@@ -137,7 +137,7 @@ def test_a_done_job(presenter):
         "stage": "done",
         "title": "Ä",
         "durationMs": 60000,
-        "resolved": {"videoItag": 137, "height": 1080, "fileName": "Ä.mp4"},
+        "resolved": {"videoItag": "137", "height": 1080, "fileName": "Ä.mp4"},
         "warnings": ["no such language: xx"],
         "progressPercent": 100,
         "downloadedBytes": 0,
