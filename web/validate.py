@@ -26,7 +26,7 @@ QUALITY = re.compile(r"best|balanced|small|[0-9]{2,5}p")
 WORD = re.compile(r"[a-z0-9][a-z0-9 ._+,=/-]{0,63}")
 LANGUAGE = re.compile(r"[A-Za-z0-9]{1,16}(?:[-_.][A-Za-z0-9]{1,16}){0,8}")
 CATEGORY = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-ITAG = re.compile(r"[0-9]{1,9}")
+ITAG = re.compile(r"-?[0-9]{1,9}")
 
 
 def document(body: bytes) -> Fields:
@@ -196,24 +196,25 @@ def _each(items: list[T], accepts: Callable[[T], object], path: str, takes: str)
 
 
 def _number(fields: Fields, name: str) -> int | None:
-    """A whole number; a fraction (29.97 frames per second) is rounded; 0 means missing."""
+    """A whole number; a fraction (29.97 frames per second) is rounded; 0 and less mean missing."""
     found = fields.get(name)
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= MAX_NUMBER:
-        raise _bad(f"options.{name}", "a number that is not negative")
-    return round(found) or None
+    if isinstance(found, bool) or not isinstance(found, int | float) or found > MAX_NUMBER:
+        raise _bad(f"options.{name}", f"a number up to {MAX_NUMBER}")
+    return round(max(found, 0)) or None
 
 
 def _itag(fields: Fields, name: str) -> int | None:
+    """An itag; 0 and less mean missing: clients pass on the -1 of a source that has none."""
     found = fields.get(name)
     if found is None or found == "":
         return None
     if isinstance(found, str) and ITAG.fullmatch(found.strip()):
         found = int(found)
-    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= MAX_NUMBER:
+    if isinstance(found, bool) or not isinstance(found, int) or found > MAX_NUMBER:
         raise _bad(f"options.{name}", "an itag, as a number or as text")
-    return found or None
+    return max(found, 0) or None
 
 
 def _callback(fields: Fields, hosts: Collection[str], path: str) -> str | None:

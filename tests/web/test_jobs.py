@@ -52,6 +52,7 @@ def test_a_new_job_is_queued_and_its_first_step_added(client, parts, own_rows):
 def test_equal_posts_are_one_job(client):
     first = post(client, options={"videoItag": "137"}).get_json()
     assert post(client, options={"videoItag": 137, "height": None}).get_json() == first
+    assert post(client, options={"videoItag": 137, "audioItag": "-1", "fps": -1}).get_json() == first
     assert post(client, options={"videoItag": 138}).get_json() != first
     assert post(client, {"Authorization": "Bearer a"}, options={"videoItag": 137}).get_json() != first
 

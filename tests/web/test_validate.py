@@ -2,6 +2,7 @@
 
 import json
 from http import HTTPStatus
+from itertools import product
 from urllib.parse import quote
 
 import pytest
@@ -86,6 +87,18 @@ def test_nothing_said_is_the_default():
     assert options(unknown=[1], quality="", videoItag="", mode="", container="") == Options()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *product(["videoItag", "audioItag", "height", "fps", "bitrate"], [-1, 0, -(2**31), -(10**30)]),
+        *product(["videoItag", "audioItag"], ["-1", " -1 ", "0"]),
+        *product(["height", "fps", "bitrate"], [-0.5, -1e300]),
+    ],
+)
+def test_what_does_not_apply_to_a_source_is_missing(name, value):
+    assert cache_key("u", options(**{name: value}), None) == cache_key("u", Options(), None)
+
+
 def test_takes_everything():
     found = options(
         mode="audio", quality="720p", format="MP4", container="webm", videoItag="137", audioItag=140, height=1080,
@@ -105,7 +118,7 @@ def test_takes_everything():
     ("name", "value"),
     [
         ("mode", "film"), ("mode", 1), ("quality", "ultra"), ("quality", 720), ("format", {}), ("container", "a\x00b"),
-        ("videoItag", "x"), ("videoItag", True), ("videoItag", -1), ("audioItag", 1.5), ("height", "tall"), ("height", -1),
+        ("videoItag", "x"), ("videoItag", True), ("videoItag", "-x"), ("audioItag", 1.5), ("height", "tall"), ("height", "-1"),
         ("fps", True), ("fps", 1e300), ("bitrate", []), ("allowQualityFallback", "yes"), ("sponsorBlock", 1),
         ("sponsorBlockCategories", "sponsor"), ("sponsorBlockCategories", [1]), ("sponsorBlockCategories", ["x"] * 65),
         ("subtitles", []), ("subtitles", True),

@@ -75,7 +75,7 @@ def _object(kind: type[msgspec.Struct]) -> Schema:
     hints = get_type_hints(kind)
     return {
         "title": kind.__name__,
-        "description": "Words may be in capitals. Unknown fields are ignored; null means missing.",
+        "description": "Words may be in capitals. Unknown fields are ignored; null means missing, as do 0 and less.",
         "type": "object",
         "properties": {
             field.encode_name: _field(field.encode_name, hints[field.name], field.default)
@@ -110,7 +110,7 @@ def _single(name: str, kind: type) -> Schema:
     if kind is bool:
         return {"type": "boolean"}
     if kind is int:
-        number: Schema = {"type": "number", "minimum": 0, "maximum": validate.MAX_NUMBER}
+        number: Schema = {"type": "number", "maximum": validate.MAX_NUMBER}
         if not name.endswith("Itag"):
             return number
         return {"anyOf": [number | {"type": "integer"}, {"type": "string", "pattern": _whole(validate.ITAG)}]}
