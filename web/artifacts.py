@@ -6,15 +6,14 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
-import gevent
 from flask import Blueprint, Response, redirect, request
 from werkzeug.wsgi import wrap_file
 
 from downloader.artifacts import PresignedUrl, Stored
 from downloader.artifacts.names import content_disposition, content_type
-from downloader.errors import StorageFailed
 from downloader.job import Artifact, Job
 from downloader.states import Status
+from web import stored
 from web.errors import Refusal
 from web.jobs import find, parts
 from web.ranges import Entity, choose
@@ -22,7 +21,6 @@ from web.ranges import Entity, choose
 blueprint = Blueprint("artifacts", __name__)
 
 INTERNAL_HEADER = "X-TypeType-Artifact-Proxy"
-LOCATE_SECONDS = 8.0
 
 
 @blueprint.get("/jobs/<job_id>/artifact")
@@ -66,9 +64,7 @@ def _missing() -> Refusal:
 def _serve(job: Job, standing: Artifact, file: Stored) -> Response:
     here = parts()
     inline = request.args.get("download") == "0"
-    # The gateway gives up after ten seconds: better say what is wrong before.
-    with gevent.Timeout(LOCATE_SECONDS, StorageFailed("The artifact store does not answer; try again shortly.")):
-        where = here.artifacts_of(standing).locate(file, inline=inline, until=standing.expires_at)
+    where = stored.locate(here, standing, file, inline=inline)
     if isinstance(where, PresignedUrl):
         return _redirect(where)
     answer = _local(where, file, inline=inline) if where else None

@@ -2,12 +2,12 @@
 
 from http import HTTPStatus
 
-import gevent
 from flask import Request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout
 
 from web.errors import Refusal
+from web.together import at_most
 
 MAX_BODY = 64 << 10
 TIMEOUT_SECONDS = 10.0
@@ -47,7 +47,7 @@ def read_json(request: Request) -> bytes:
 def _read(request: Request) -> bytes:
     """The body, or its beginning when it is too large: with chunks there is no length to look at."""
     try:
-        with gevent.Timeout(TIMEOUT_SECONDS, RequestTimeout):
+        with at_most(TIMEOUT_SECONDS, RequestTimeout()):
             return bytes(request.environ["wsgi.input"].read(MAX_BODY + 1))
     except (ParseException, OSError):
         raise BadRequest from None
@@ -58,7 +58,7 @@ def _drain(request: Request) -> None:
     left = _DRAIN_BYTES
     stream = request.environ["wsgi.input"]
     try:
-        with gevent.Timeout(_DRAIN_SECONDS, _TooSlow):
+        with at_most(_DRAIN_SECONDS, _TooSlow()):
             while left > 0 and (piece := stream.read(min(left, 1 << 16))):
                 left -= len(piece)
     except (ParseException, OSError, _TooSlow):

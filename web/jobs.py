@@ -1,21 +1,18 @@
 """Posting, reading, cancelling and deleting jobs."""
 
 import re
-import shutil
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
-import gevent
 import structlog
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from downloader import disk
 from downloader.cache_key import cache_key
-from downloader.errors import BrokerUnavailable, DownloadError
+from downloader.errors import BrokerUnavailable
 from downloader.job import Job
 from downloader.store import NewJob, QueueFull
-from web import body, validate
+from web import body, stored, validate
 from web.errors import Refusal, not_found
 from web.parts import Parts
 
@@ -109,7 +106,7 @@ def delete(job_id: str) -> tuple[str, int]:
     if job is None:
         raise not_found()
     _announce(here, job_id)
-    _remove_files(here, job)
+    stored.remove(here, job)
     return "", HTTPStatus.NO_CONTENT
 
 
@@ -141,26 +138,6 @@ def _announce(here: Parts, job_id: str) -> None:
         here.broker.announce(job_id)
     except BrokerUnavailable as error:
         log.warning("watchers will find out by polling", job=job_id, reason=error.message)
-
-
-def _remove_files(here: Parts, job: Job) -> None:
-    """Remove what the job left. The row is gone: what fails here is for the janitor's sweep."""
-    # Removing large files blocks in the kernel: that goes to a thread, so that no other client waits for it.
-    in_thread = gevent.get_hub().threadpool.apply
-    in_thread(shutil.rmtree, (here.settings.jobs_dir / job.id,), {"ignore_errors": True})
-    try:
-        store = here.artifacts_of(job.artifact) if job.artifact else here.artifacts
-        run = in_thread if store.kind == "local" else _at_once
-        if job.artifact:
-            # An older service's locator may lie outside of the job's own folder.
-            run(store.delete, (job.artifact,))
-        run(store.delete_job, (job.id,))
-    except DownloadError as error:
-        log.warning("files are left to the sweep", job=job.id, code=error.code, reason=error.message)
-
-
-def _at_once(call: Callable[..., object], arguments: tuple[object, ...]) -> object:
-    return call(*arguments)
 
 
 def _request_id() -> str | None:

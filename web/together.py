@@ -1,7 +1,7 @@
 """Several calls at the same time, and an answer in time whatever hangs."""
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import gevent
@@ -22,10 +22,24 @@ def together(calls: Mapping[str, Callable[[], T]], seconds: float) -> dict[str, 
 
     running = [gevent.spawn(run, name, call) for name, call in calls.items()]
     # joinall's own time-out counts from when the loop last ran, which may be long ago.
-    with suppress(_Late), gevent.Timeout(seconds, _Late):
+    with suppress(_Late), at_most(seconds, _Late()):
         gevent.joinall(running)
     gevent.killall([each for each in running if not each.ready()], block=False)
     return dict(found)
+
+
+@contextmanager
+def at_most(seconds: float, late: Exception) -> Iterator[None]:
+    """Raises ``late`` when the block lasts longer than ``seconds``."""
+    timer = gevent.Timeout(seconds)
+    try:
+        # Within the block it is the Timeout itself, no Exception: botocore catches all of those and goes on.
+        with timer:
+            yield
+    except gevent.Timeout as ended:
+        if ended is not timer:
+            raise
+        raise late from None
 
 
 def in_thread(call: Callable[[], T]) -> T:

@@ -138,4 +138,4 @@ def client(parts: Parts) -> FlaskClient:
 def serve(environ: dict[str, str]) -> Iterator[Callable[..., Server]]:
     """Start ``python -m web`` with some variables changed; all of them end with the test."""
     with ExitStack() as stack:
-        yield lambda **changes: stack.enter_context(Server(environ | changes))
+        yield lambda module="web", **changes: stack.enter_context(Server(environ | changes, module))

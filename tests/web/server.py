@@ -17,8 +17,9 @@ PATIENCE = 20.0
 class Server:
     """``python -m web`` on a port that this process opened, ending when this process does."""
 
-    def __init__(self, environ: dict[str, str]) -> None:
+    def __init__(self, environ: dict[str, str], module: str = "web") -> None:
         self.environ = environ
+        self._module = module
 
     def __enter__(self) -> Self:
         listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
@@ -26,7 +27,7 @@ class Server:
         read, self.lifeline = os.pipe()
         with listener:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "web", "--bind", f"fd://{listener.fileno()}", "--lifeline-fd", str(read)],
+                [sys.executable, "-m", self._module, "--bind", f"fd://{listener.fileno()}", "--lifeline-fd", str(read)],
                 env=self.environ | {"PATH": os.environ["PATH"]},
                 pass_fds=(listener.fileno(), read),
                 stderr=subprocess.PIPE,

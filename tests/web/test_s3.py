@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,6 +12,19 @@ from downloader.config import load
 from tests.swift.server import available, running
 
 NAME = 'Ünïcødé "日本".mp4'
+NOWHERE = {
+    "S3_ENDPOINT": "127.0.0.1:1",
+    "S3_BUCKET": "bucket",
+    "S3_ACCESS_KEY": "key",
+    "S3_SECRET_KEY": "secret",
+}
+ON_S3 = {
+    "status": "done",
+    "stage": "done",
+    "storage": "s3",
+    "artifact": "artifacts/0123456789abcdef/y.mp4",
+    "artifact_name": "y.mp4",
+}
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +116,30 @@ def test_delete_removes_the_object(serve, environ, variables, job_id, swift):
     store.close()
 
 
-def test_without_s3(serve, variables, own_rows):
-    server = serve(**variables | {"S3_ENDPOINT": "127.0.0.1:1"})
-    job_id = own_rows.job(
-        status="done", stage="done", storage="s3", artifact="artifacts/0123456789abcdef/y.mp4", artifact_name="y.mp4"
-    )
+def test_without_s3(serve, own_rows):
+    server = serve(**NOWHERE)
+    job_id = own_rows.job(**ON_S3)
     status, headers, body = server.get(f"/jobs/{job_id}/artifact")
     assert (status, json.loads(body)["errorCode"]) == (503, "storage_failed")
     assert int(headers["Retry-After"]) > 0
+
+
+@pytest.fixture
+def silent():
+    """An S3 endpoint that takes every connection and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_where_s3_says_nothing_a_file_is_answered_in_time(serve, silent, own_rows):
+    server = serve("tests.web.impatient", **NOWHERE | {"S3_ENDPOINT": silent})
+    status, headers, body = server.get(f"/jobs/{own_rows.job(**ON_S3)}/artifact")
+    assert (status, json.loads(body)["errorCode"]) == (503, "storage_failed")
+    assert int(headers["Retry-After"]) > 0
+
+
+def test_where_s3_says_nothing_a_job_is_deleted_in_time(serve, silent, own_rows):
+    server = serve("tests.web.impatient", **NOWHERE | {"S3_ENDPOINT": silent})
+    job_id = own_rows.job(**ON_S3)
+    assert server.request("DELETE", f"/jobs/{job_id}")[0] == 204
+    assert server.get(f"/jobs/{job_id}")[0] == 404

@@ -4,8 +4,9 @@ import threading
 import time
 
 import gevent
+import pytest
 
-from web.together import in_thread, together
+from web.together import at_most, in_thread, together
 
 
 def test_what_ends_in_time_is_there_and_the_rest_is_ended():
@@ -48,3 +49,37 @@ def test_threads_that_hang_make_no_answer_late():
     finally:
         free.set()
     assert in_thread(lambda: 3) == 3
+
+
+class Late(Exception):
+    """A block lasted too long."""
+
+
+def test_a_limit_holds_in_what_catches_every_exception():
+    caught = []
+
+    def stubborn() -> None:
+        for _ in range(2):
+            try:
+                gevent.sleep(20)
+            except Exception as error:
+                caught.append(error)
+
+    with pytest.raises(Late), at_most(0.01, Late()):
+        stubborn()
+    assert not caught
+
+
+def test_a_limit_around_another_is_not_taken_for_it():
+    outer = gevent.Timeout(0.01)
+    with pytest.raises(gevent.Timeout) as ended, outer, at_most(20, Late()):
+        gevent.sleep(20)
+    assert ended.value is outer
+
+
+def test_a_limit_lets_results_and_errors_through():
+    with at_most(20, Late()):
+        done = True
+    assert done
+    with pytest.raises(KeyError), at_most(20, Late()):
+        raise KeyError

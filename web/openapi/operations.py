@@ -86,7 +86,9 @@ _EVENTS: Final = Operation(
     faults=(faults.NOT_FOUND, faults.STORE),
 )
 
-_DELETED: Final = Answer(HTTPStatus.NO_CONTENT, "Its row, artifact and work files are gone.", media="")
+_DELETED: Final = Answer(
+    HTTPStatus.NO_CONTENT, "Its row is gone, and its files are or will be by the next sweep.", media=""
+)
 _TEXT: Final[Schema] = {"type": "string"}
 
 OPERATIONS: Final = {
