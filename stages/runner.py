@@ -188,10 +188,11 @@ class Runner:
         ending = endings.decide(claim, error)
         if ending.verdict is Verdict.FAIL:
             fail = self._parts.store.fail
-            failed = self._insist(lambda: fail(claim, ending.code, ending.message, crashes=ending.crashes))
+            self._insist(lambda: fail(claim, ending.code, ending.message, crashes=ending.crashes))
             # The work is another's when the claim did not hold any more, or the job runs again already.
             self._clean_if_ended(claim)
-            self._settle(delivery, ended=failed)
+            # Its last progress stays in Redis for a while: clients see how far the job came.
+            self._settle(delivery)
         elif ending.verdict is Verdict.CANCELLED:
             self._clean_if_ended(claim)
             self._settle(delivery)

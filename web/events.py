@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from flask_sse import Message
 
 from web.hub import Watcher
-from web.jobs import find, parts, valid_id
+from web.jobs import find, last_progress, parts, valid_id
 from web.present import Presenter
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -27,7 +27,7 @@ def events(job_id: str) -> Response:
     watcher = here.hub.watch(valid_id(job_id))
     try:
         job = find(job_id)
-        watcher.offer(job, None if job.ended else here.broker.snapshot(job_id))
+        watcher.offer(job, last_progress(job))
     except BaseException:
         watcher.close()
         raise

@@ -106,9 +106,10 @@ class Watcher:
 
     def offer(self, job: Job, live: Progress | None) -> None:
         """Tell the hub a state that was just read."""
-        self._topic.take_row(job)
+        # In this order: progress is not taken after the end, and here it is from before.
         if live is not None:
             self._topic.take_progress(live)
+        self._topic.take_row(job)
 
     def wake(self) -> None:
         """Let ``next`` return."""

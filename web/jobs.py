@@ -10,7 +10,8 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from downloader import disk
 from downloader.cache_key import cache_key
 from downloader.errors import BrokerUnavailable
-from downloader.job import Job
+from downloader.job import Job, Progress
+from downloader.states import Status
 from downloader.store import NewJob, QueueFull
 from web import body, stored, validate
 from web.errors import Refusal, not_found
@@ -44,6 +45,11 @@ def find(job_id: str) -> Job:
     if job is None:
         raise not_found()
     return job
+
+
+def last_progress(job: Job) -> Progress | None:
+    """What was told last of the job, also of a failed one; None when that says no more than the row."""
+    return None if job.status is Status.DONE else parts().broker.snapshot(job.id)
 
 
 @blueprint.post("/jobs")
@@ -111,8 +117,7 @@ def delete(job_id: str) -> tuple[str, int]:
 
 
 def _public(job: Job) -> dict[str, Any]:
-    here = parts()
-    return here.presenter.job(job, None if job.ended else here.broker.snapshot(job.id))
+    return parts().presenter.job(job, last_progress(job))
 
 
 def _no_room(here: Parts) -> Refusal | None:

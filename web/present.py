@@ -32,8 +32,11 @@ class Presenter:
         self._highest: OrderedDict[tuple[str, datetime], int] = OrderedDict()
 
     def job(self, job: Job, live: Progress | None = None) -> dict[str, Any]:
-        """The job's fields in camelCase; times in RFC 3339, durations in milliseconds."""
-        if job.status is not Status.RUNNING or (live and _ORDER[live.stage] < _ORDER[job.stage]):
+        """The job's fields in camelCase; times in RFC 3339, durations in milliseconds.
+
+        Of a failed job ``live`` is what was told last: how far it came.
+        """
+        if job.status in (Status.QUEUED, Status.DONE) or (live and _ORDER[live.stage] < _ORDER[job.stage]):
             live = None
         shown = public.Job(
             id=job.id,
@@ -69,12 +72,13 @@ class Presenter:
     def _progress(self, job: Job, live: Progress | None) -> dict[str, Any]:
         downloaded = max(job.downloaded_bytes, live.downloaded_bytes if live else 0)
         total = (live.total_bytes if live else 0) or job.total_bytes
+        now = live if job.status is Status.RUNNING else None
         return {
             "progress_percent": self._percent(job, live),
             "downloaded_bytes": downloaded,
             "total_bytes": total if total > 0 else None,
-            "speed_bytes_per_second": live.speed_bytes_per_second if live else None,
-            "eta_seconds": live.eta_seconds if live else None,
+            "speed_bytes_per_second": now.speed_bytes_per_second if now else None,
+            "eta_seconds": now.eta_seconds if now else None,
         }
 
     def _percent(self, job: Job, live: Progress | None) -> int:

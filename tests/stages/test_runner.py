@@ -4,8 +4,8 @@ import pytest
 import structlog
 
 from downloader import errors
-from downloader.job import Entry
-from downloader.states import Status
+from downloader.job import Entry, Progress
+from downloader.states import Stage, Status
 from downloader.vault import Vault
 from stages import endings
 from stages.contract import StepResult
@@ -65,6 +65,13 @@ def test_a_final_error_ends_the_job_with_code_and_sentence(house):
     assert (job.status, job.error_code, job.error) == (Status.FAILED, "no_stream", "Nothing fits what was asked for.")
     assert not (house.settings.jobs_dir / job_id).exists()
     assert house.broker.entries("resolve") == set()
+
+
+def test_how_far_a_job_came_is_known_after_it_failed(house):
+    job_id = house.post()
+    house.broker.publish({job_id: Progress(Stage.EXTRACT, 1.5, 0, 0)})
+    run(house, raising(errors.NoStream("Nothing fits what was asked for.")))
+    assert house.broker.snapshot(job_id).progress_percent == 1.5
 
 
 def test_a_passing_error_is_tried_again_after_a_pause_then_ends_the_job(house):

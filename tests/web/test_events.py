@@ -85,6 +85,18 @@ def test_a_late_client_gets_the_snapshot_first(server, rows, broker):
     events.close()
 
 
+def test_a_client_after_the_end_sees_how_far_a_failed_job_came(server, rows, broker):
+    job_id = rows.job(status="running", stage="download", started_at=STARTED)
+    broker.publish({job_id: Progress(Stage.DOWNLOAD, 33.0, 33, 100)})
+    finish(rows, broker, job_id)
+    for _ in range(2):
+        events = server.events(job_id)
+        job = events.next()[1]
+        assert (job["status"], job["progressPercent"], job["downloadedBytes"]) == ("failed", 33, 33)
+        assert events.next() is None
+        events.close()
+
+
 def test_a_change_that_nobody_announced_is_found(server, rows):
     job_id = rows.job()
     events = server.events(job_id)

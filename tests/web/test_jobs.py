@@ -204,6 +204,17 @@ def test_cancel(client, own_rows):
     assert post(client, {"Authorization": "Bearer x"}).get_json()["id"] != job_id
 
 
+def test_progress_does_not_fall_with_a_cancel_whichever_process_is_asked(make_parts, own_rows):
+    parts, others = make_parts(), make_parts()
+    job_id = own_rows.job(status="running", stage="download", started_at="2026-01-02T03:04:06Z", progress_percent=2)
+    parts.broker.publish({job_id: Progress(Stage.DOWNLOAD, 40.7, 400, 1000, 50, 12)})
+    cancelled = create_app(parts).test_client().post(f"/jobs/{job_id}/cancel").get_json()
+    found = create_app(others).test_client().get(f"/jobs/{job_id}").get_json()
+    assert found["status"] == "failed"
+    for each in (cancelled, found):
+        assert (each["progressPercent"], each["downloadedBytes"], each["totalBytes"]) == (40, 400, 1000)
+
+
 def test_cancel_of_a_done_job(client, own_rows):
     assert is_error(client.post(f"/jobs/{own_rows.done()}/cancel"), 409, "not_cancellable")
 

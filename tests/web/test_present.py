@@ -85,6 +85,14 @@ def test_percent_never_falls_and_is_100_only_when_done(presenter):
     assert presenter.job(job(Status.DONE, Stage.DONE, finished_at=NOW))["progressPercent"] == 100
 
 
+def test_a_failed_job_stands_where_its_last_progress_was(presenter):
+    failed = job(Status.FAILED, finished_at=NOW, error_code="cancelled", progress_percent=2.0)
+    found = presenter.job(failed, live(41.2, speed_bytes_per_second=8, eta_seconds=6))
+    assert found["progressPercent"] == 41
+    assert (found["downloadedBytes"], found["totalBytes"]) == (50, 100)
+    assert not found.keys() & {"speedBytesPerSecond", "etaSeconds"}
+
+
 @pytest.mark.parametrize("percent", [0.0, 0.9, 5.6, 41.999, 99.95, 100.0])
 def test_percent_is_a_whole_number_that_is_not_ahead(presenter, percent):
     # The Android app takes a number with a point, 5.0 as well, for no answer at all.
