@@ -12,7 +12,7 @@ from downloader.cache_key import cache_key
 from downloader.errors import BrokerUnavailable
 from downloader.job import Job, Progress
 from downloader.states import Status
-from downloader.store import NewJob, QueueFull
+from downloader.store import NewJob, Posted, QueueFull
 from web import body, stored, validate
 from web.errors import Refusal, not_found
 from web.parts import Parts
@@ -71,7 +71,7 @@ def post() -> tuple[Response, int]:
     # On a full disk nothing new is taken; a job that is there already costs no byte more.
     limit = 0 if refusal else here.settings.max_queue_size + here.settings.max_concurrent_workers
     try:
-        posted = here.store.post(new, limit=limit)
+        posted = _posted(here, new, limit)
     except QueueFull as error:
         raise refusal or Refusal(
             HTTPStatus.TOO_MANY_REQUESTS,
@@ -118,6 +118,15 @@ def delete(job_id: str) -> tuple[str, int]:
 
 def _public(job: Job) -> dict[str, Any]:
     return parts().presenter.job(job, last_progress(job))
+
+
+def _posted(here: Parts, new: NewJob, limit: int) -> Posted:
+    """The job that ``new`` leads to: never a done one whose file has gone without a word."""
+    posted = here.store.post(new, limit=limit)
+    # Each turn rules one done job out.
+    while posted.cached and not stored.stands(here, posted.id):
+        posted = here.store.post(new, limit=limit)
+    return posted
 
 
 def _no_room(here: Parts) -> Refusal | None:

@@ -18,7 +18,7 @@ class Impatient(server.Server):
         app = super().load()
         from web import stored
 
-        stored.LOCATE_SECONDS = stored.REMOVE_SECONDS = SECONDS
+        stored.LOCATE_SECONDS = stored.LOOK_SECONDS = stored.REMOVE_SECONDS = SECONDS
         return app
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from downloader.artifacts import PresignedUrl
 from downloader.artifacts.names import file_name
 from tests.artifacts.titles import TITLES, saved_as
 from tests.web.test_jobs import is_error
+from web import stored
 from web.app import create_app
 
 BYTES = bytes(range(256)) * 20_000
@@ -186,6 +188,15 @@ def test_behind_nginx(make_parts, own_rows):
     assert (answer.status_code, answer.data) == (200, b"")
     assert answer.headers["X-Accel-Redirect"] == f"/protected/{job_id}/%C3%A4%20b%3F.mp4"
     assert answer.headers["Content-Type"] == "video/mp4"
+
+
+def test_a_disk_that_hangs(parts, own_rows, monkeypatch):
+    free = threading.Event()
+    monkeypatch.setattr(stored, "LOCATE_SECONDS", 0.01)
+    monkeypatch.setattr(parts.artifacts, "locate", lambda *_, **__: free.wait())
+    answer = create_app(parts).test_client().get(f"/jobs/{own_rows.done()}/artifact")
+    free.set()
+    assert is_error(answer, 503, "storage_failed")
 
 
 @pytest.mark.parametrize("internal", [True, False])

@@ -1,6 +1,7 @@
 """Posting, reading, cancelling and deleting, on a real Postgres and Valkey."""
 
 import json
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,10 +11,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from downloader.broker import Broker
-from downloader.errors import StoreUnavailable
+from downloader.errors import StorageFailed, StorageRefused, StoreUnavailable
 from downloader.job import Progress
 from downloader.states import Stage
 from downloader.store import Store
+from tests.web.rows import Rows
 from web.app import create_app
 from web.parts import Parts
 
@@ -67,9 +69,7 @@ def test_32_equal_posts_at_once_are_one_job(client, parts, own_rows):
 
 def test_a_done_job_is_cached_until_its_file_is_gone(client, own_rows):
     first = post(client).get_json()["id"]
-    key = own_rows.run("SELECT cache_key FROM downloader_jobs")[0][0]
-    own_rows.run("DELETE FROM downloader_jobs")
-    own_rows.done(id=first, cache_key=key)
+    done(own_rows, first)
     assert post(client).get_json() == {"id": first, "cached": True}
     (own_rows.data / "artifacts" / first / "clip.mp4").unlink()
     assert is_error(client.get(f"/jobs/{first}/artifact"), 404, "artifact_missing")
@@ -78,6 +78,47 @@ def test_a_done_job_is_cached_until_its_file_is_gone(client, own_rows):
     again = post(client).get_json()
     assert again["id"] != first
     assert again["cached"] is False
+
+
+def done(own_rows: Rows, job_id: str, **fields: object) -> None:
+    """Let a posted job be done, with an artifact that stands."""
+    [key] = own_rows.run("SELECT cache_key FROM downloader_jobs WHERE id = %s", job_id)[0]
+    own_rows.run("DELETE FROM downloader_jobs WHERE id = %s", job_id)
+    own_rows.done(id=job_id, cache_key=key, **fields)
+
+
+def test_a_done_job_whose_file_is_gone_is_not_cached(client, own_rows):
+    first = post(client).get_json()["id"]
+    done(own_rows, first)
+    shutil.rmtree(own_rows.data / "artifacts" / first)
+    again = post(client).get_json()
+    assert again["id"] != first
+    assert again["cached"] is False
+    assert is_error(client.get(f"/jobs/{first}/artifact"), 404, "artifact_missing")
+    assert post(client).get_json() == again
+
+
+def test_of_two_done_jobs_the_one_whose_file_stands_is_cached(client, own_rows):
+    first = post(client).get_json()["id"]
+    done(own_rows, first)
+    own_rows.run("UPDATE downloader_jobs SET artifact = '' WHERE id = %s", first)
+    second = post(client).get_json()["id"]
+    done(own_rows, second, queued_at="2026-01-03T00:00:00Z")
+    own_rows.set(first, artifact=f"artifacts/{first}/clip.mp4")
+    shutil.rmtree(own_rows.data / "artifacts" / second)
+    assert post(client).get_json() == {"id": first, "cached": True}
+
+
+@pytest.mark.parametrize("error", [StorageFailed("It does not answer."), StorageRefused("It refuses.")])
+def test_a_store_that_says_nothing_leaves_the_row_its_word(client, parts, own_rows, monkeypatch, error):
+    first = post(client).get_json()["id"]
+    done(own_rows, first)
+
+    def away(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(parts.artifacts, "head", away)
+    assert post(client).get_json() == {"id": first, "cached": True}
 
 
 def test_authorization_is_sealed_and_never_answered(client, parts, own_rows):
@@ -137,11 +178,12 @@ def test_a_full_disk_refuses_no_job_that_is_there(make_parts, own_rows):
     full = create_app(make_parts(STORAGE_MIN_FREE_BYTES=str(1 << 60))).test_client()
     job_id = post(create_app(make_parts()).test_client()).get_json()["id"]
     assert post(full).get_json() == {"id": job_id, "cached": False}
-    own_rows.set(job_id, status="running", started_at="2026-01-02T03:04:06Z")
-    own_rows.set(job_id, status="done", stage="done", finished_at="2026-01-02T03:04:16Z", artifact="artifacts/x/y.mp4")
+    done(own_rows, job_id)
     assert post(full).get_json() == {"id": job_id, "cached": True}
     assert is_error(post(full, options={"height": 1}), 507, "insufficient_storage")
     assert own_rows.run("SELECT count(*) FROM downloader_jobs") == [(1,)]
+    shutil.rmtree(own_rows.data / "artifacts" / job_id)
+    assert is_error(post(full), 507, "insufficient_storage")
 
 
 def test_disk_set_aside_counts(make_parts, own_rows):

@@ -143,3 +143,12 @@ def test_where_s3_says_nothing_a_job_is_deleted_in_time(serve, silent, own_rows)
     job_id = own_rows.job(**ON_S3)
     assert server.request("DELETE", f"/jobs/{job_id}")[0] == 204
     assert server.get(f"/jobs/{job_id}")[0] == 404
+
+
+def test_where_s3_says_nothing_an_equal_post_is_answered_in_time(serve, silent, own_rows):
+    server = serve("tests.web.impatient", **NOWHERE | {"S3_ENDPOINT": silent})
+    _, posted = server.post("/jobs", {"url": "https://example.com/v"})
+    started = {"status": "running", "started_at": "2026-01-02T03:04:06Z"}
+    own_rows.set(posted["id"], **started)
+    own_rows.set(posted["id"], **ON_S3, finished_at="2026-01-02T03:04:16Z")
+    assert server.post("/jobs", {"url": "https://example.com/v"}) == (201, {"id": posted["id"], "cached": True})
