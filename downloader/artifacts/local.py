@@ -93,8 +93,9 @@ class LocalStore:
         parts = freed = 0
         for ids in folders.batches(folders.job_ids(self._root)):
             running = set(sweep.running(ids))
-            for job_id in ids:
-                found = [] if job_id in running else self._old_parts(job_id, sweep.parts_before)
+            # What no job keeps went with its folder, or would in a dry run, and is counted.
+            for job_id in sorted(set(sweep.keep(ids)) - running):
+                found = self._old_parts(job_id, sweep.parts_before)
                 parts += len(found)
                 freed += sum(files.remove(part, dry_run=sweep.dry_run) for part in found)
         return Swept(jobs=gone.jobs, parts=parts, bytes_freed=gone.bytes_freed + freed)

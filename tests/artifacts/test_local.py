@@ -277,6 +277,17 @@ def test_a_sweep_takes_old_parts_of_jobs_that_rest(
     assert local.locate(artifact)
 
 
+def test_a_folder_that_goes_is_not_counted_by_its_parts_once_more(local: LocalStore, local_settings: Settings) -> None:
+    folder = local_settings.artifacts_dir / JOB
+    folder.mkdir(parents=True)
+    (folder / ".3.part").write_bytes(bytes(10_000))
+    nobody = Sweep(keep=lambda _ids: (), running=lambda _ids: (), parts_before=datetime.now(UTC) + timedelta(hours=1))
+    told = local.sweep(replace(nobody, dry_run=True))
+    assert (told.jobs, told.parts) == (1, 0)
+    assert told == local.sweep(nobody)
+    assert not folder.exists()
+
+
 def test_an_unwritable_folder_is_unhealthy(local: LocalStore, local_settings: Settings) -> None:
     local.health()
     local_settings.artifacts_dir.rmdir()
