@@ -9,6 +9,7 @@ from downloader.config import Settings
 from downloader.errors import StoreUnavailable
 from downloader.route import ROUTE
 from downloader.store import Claim, Store
+from stages.duty import keep
 from stages.held import Fate, Held
 from stages.identity import Worker
 
@@ -85,8 +86,7 @@ class Beats:
 
     def run(self, stop: threading.Event) -> None:
         """Beat until ``stop`` is set."""
-        while not stop.wait(LOOK_SECONDS):
-            self.run_once()
+        keep(self.run_once, stop, LOOK_SECONDS)
 
     def run_once(self) -> None:
         """One look at what is held, and a beat when it is time for one."""
@@ -97,8 +97,8 @@ class Beats:
         held = self.all()
         try:
             if now >= self._next_beat:
-                self._store.here(self._worker.identity, self._worker.stage, self._worker.slots)
                 self._beat(held, now)
+                self._store.here(self._worker.identity, self._worker.stage, self._worker.slots)
                 self._next_beat = now + self._settings.lease_seconds / _BEATS_PER_LEASE
             elif held:
                 self._look(held)

@@ -12,6 +12,7 @@ from downloader.job import Progress
 from downloader.route import ROUTE, percent_window
 from downloader.states import Stage
 from stages.beats import Beats
+from stages.duty import keep
 from stages.held import Held
 
 TICK_SECONDS = 0.25
@@ -65,8 +66,7 @@ class Feed:
 
     def run(self, stop: threading.Event) -> None:
         """Publish until ``stop`` is set."""
-        while not stop.wait(TICK_SECONDS):
-            self.run_once()
+        keep(self.run_once, stop, TICK_SECONDS)
 
     def run_once(self) -> None:
         """Publish what changed since the last time."""
