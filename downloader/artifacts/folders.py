@@ -7,12 +7,13 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from downloader import disk, errors
+from downloader import disk
 from downloader.artifacts.files import freed_by
 from downloader.artifacts.port import JOB_ID, Select, Swept
 
@@ -30,28 +31,24 @@ def sweep_folders(root: Path, keep: Select, *, dry_run: bool = False) -> Swept:
     """Remove each folder ``root/<job id>`` that ``keep`` does not name.
 
     Serves work folders and local artifacts alike. ``keep`` is asked after listing: a job's row is older than its files;
-    and once more for each folder, while it is held. One that cannot be removed does not keep the others; its error of
-    ours is raised at the end.
+    and once more for each folder, while it is held. One that resists keeps no other.
     """
-    jobs = freed = 0
-    failures: list[errors.DownloadError] = []
-
-    def sweep(job_id: str) -> None:
-        nonlocal jobs, freed
-        found = remove_ended(root / job_id, lambda: job_id not in keep([job_id]), dry_run=dry_run)
-        jobs += found is not None
-        freed += found or 0
-
+    swept = Swept()
+    for folder in _taken(root):
+        swept += Swept.by(partial(_finish, folder, dry_run=dry_run), folder.name)
     for ids in batches(job_ids(root)):
         for job_id in sorted(set(ids) - set(keep(ids))):
-            try:
-                sweep(job_id)
-            except errors.StorageFailed as error:
-                failures.append(error)
-    freed += sum(remove(folder, dry_run=dry_run) for folder in _taken(root))
-    if failures:
-        raise failures[0]
-    return Swept(jobs=jobs, bytes_freed=freed)
+            swept += Swept.by(partial(_sweep, root / job_id, keep, dry_run=dry_run), job_id)
+    return swept
+
+
+def _sweep(folder: Path, keep: Select, *, dry_run: bool) -> Swept:
+    freed = remove_ended(folder, lambda: folder.name not in keep([folder.name]), dry_run=dry_run)
+    return Swept(jobs=freed is not None, bytes_freed=freed or 0)
+
+
+def _finish(taken: Path, *, dry_run: bool) -> Swept:
+    return Swept(bytes_freed=remove(taken, dry_run=dry_run))
 
 
 def remove_ended(folder: Path, ended: Callable[[], bool], *, dry_run: bool = False) -> int | None:
@@ -86,8 +83,12 @@ def held(folder: Path) -> Iterator[bool]:
     except OSError as error:
         raise disk.failure(error, folder) from error
     try:
-        _lock(descriptor)
-        yield _is(descriptor, folder)
+        try:
+            _lock(descriptor)
+            there = _is(descriptor, folder)
+        except OSError as error:
+            raise disk.failure(error, folder) from error
+        yield there
     finally:
         os.close(descriptor)
 
@@ -121,14 +122,13 @@ def batches(ids: Iterator[str]) -> Iterator[list[str]]:
 
 def remove(folder: Path, *, dry_run: bool = False) -> int:
     """Remove ``folder`` with all in it (following no link) and return the bytes freed; 0 when it was gone."""
-    freed = sum(_sizes(folder))
-    if not dry_run:
-        try:
-            shutil.rmtree(folder)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise disk.failure(error, folder) from error
+    try:
+        freed = sum(_sizes(folder))
+        if not dry_run:
+            with suppress(FileNotFoundError):
+                shutil.rmtree(folder)
+    except OSError as error:
+        raise disk.failure(error, folder) from error
     return freed
 
 

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -89,16 +90,13 @@ class LocalStore:
 
     def sweep(self, sweep: Sweep) -> Swept:
         """See ArtifactStore."""
-        gone = folders.sweep_folders(self._root, sweep.stays, dry_run=sweep.dry_run)
-        parts = freed = 0
+        swept = folders.sweep_folders(self._root, sweep.stays, dry_run=sweep.dry_run)
         for ids in folders.batches(folders.job_ids(self._root)):
             running = set(sweep.running(ids))
             # What no job keeps went with its folder, or would in a dry run, and is counted.
             for job_id in sorted(set(sweep.keep(ids)) - running):
-                found = self._old_parts(job_id, sweep.parts_before)
-                parts += len(found)
-                freed += sum(files.remove(part, dry_run=sweep.dry_run) for part in found)
-        return Swept(jobs=gone.jobs, parts=parts, bytes_freed=gone.bytes_freed + freed)
+                swept += Swept.by(partial(self._sweep_parts, job_id, sweep), job_id)
+        return swept
 
     def health(self) -> None:
         """See ArtifactStore."""
@@ -140,15 +138,17 @@ class LocalStore:
         path = self._root.joinpath(*tail)
         return path if path.resolve() == self._root.resolve().joinpath(*tail) else None
 
-    def _old_parts(self, job_id: str, before: datetime) -> list[Path]:
-        found = []
-        for part in (self._root / job_id).glob(f".*{PART_ENDING}"):
-            try:
-                if part.stat(follow_symlinks=False).st_mtime < before.timestamp():
-                    found.append(part)
-            except FileNotFoundError:
-                continue
-        return found
+    def _sweep_parts(self, job_id: str, sweep: Sweep) -> Swept:
+        parts = freed = 0
+        try:
+            for part in (self._root / job_id).glob(f".*{PART_ENDING}"):
+                with suppress(FileNotFoundError):
+                    if part.stat(follow_symlinks=False).st_mtime < sweep.parts_before.timestamp():
+                        freed += files.remove(part, dry_run=sweep.dry_run)
+                        parts += 1
+        except OSError as error:
+            raise disk.failure(error, self._root) from error
+        return Swept(parts=parts, bytes_freed=freed)
 
 
 def _publish(source: Path, folder: Path, publication: Publication, progress: Progress, check: Check) -> Path:

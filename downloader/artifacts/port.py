@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol
 
+from downloader import errors
 from downloader.job import Artifact, Sidecar
 
 Stored = Artifact | Sidecar
@@ -88,6 +89,14 @@ class Sweep:
         return {*self.running(ids), *self.keep(ids)}
 
 
+@dataclass(frozen=True, slots=True)
+class Resisted:
+    """What a sweep could not remove: a job's id, or another name for it."""
+
+    what: str
+    error: errors.DownloadError
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
     """What a sweep removed (or would): jobs' folders, unfinished parts or uploads, and the bytes of both."""
@@ -95,6 +104,28 @@ class Swept:
     jobs: int = 0
     parts: int = 0
     bytes_freed: int = 0
+    resisted: tuple[Resisted, ...] = ()
+
+    def __add__(self, other: "Swept") -> "Swept":
+        return Swept(
+            jobs=self.jobs + other.jobs,
+            parts=self.parts + other.parts,
+            bytes_freed=self.bytes_freed + other.bytes_freed,
+            resisted=self.resisted + other.resisted,
+        )
+
+    @classmethod
+    def by(cls, remove: "Callable[[], Swept]", what: str) -> "Swept":
+        """What ``remove`` removed; where ``what`` resists, that is noted, and the sweep goes on with the rest.
+
+        Raises StoreUnavailable: nothing is removed that the database was not asked about.
+        """
+        try:
+            return remove()
+        except errors.StoreUnavailable:
+            raise
+        except errors.DownloadError as error:
+            return cls(resisted=(Resisted(what, error),))
 
 
 class ArtifactStore(Protocol):
@@ -134,7 +165,7 @@ class ArtifactStore(Protocol):
         """Remove everything of a job, also unfinished parts, and return the bytes freed."""
 
     def sweep(self, sweep: Sweep) -> Swept:
-        """Remove what the database knows no more."""
+        """Remove what the database knows no more; what resists keeps no other. Raises when nothing can be listed."""
 
     def health(self) -> None:
         """Return when the store could take a file now; raises StorageFailed or StorageRefused, within 2 seconds."""

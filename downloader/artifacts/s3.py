@@ -21,7 +21,7 @@ from downloader.artifacts.port import (
     Sweep,
     Swept,
 )
-from downloader.artifacts.s3_bucket import KEY, PREFIX, Bucket
+from downloader.artifacts.s3_bucket import KEY, PREFIX, Bucket, UnfinishedUpload
 from downloader.artifacts.s3_client import S3_ERRORS, connect, endpoint_url, failure, polled, taken, unsupported
 from downloader.artifacts.s3_upload import Transfer, Upload, digest
 from downloader.clock import Clock
@@ -143,22 +143,24 @@ class S3Store:
 
     def sweep(self, sweep: Sweep) -> Swept:
         """See ArtifactStore. Unfinished parts are multipart uploads: few servers expire those by themselves."""
-        jobs = parts = freed = 0
+        swept = Swept()
         for ids in folders.batches(self._bucket.job_ids()):
-            kept = sweep.stays(ids)
-            for job_id in ids:
-                if job_id not in kept:
-                    jobs += 1
-                    freed += self._bucket.delete_all(f"{PREFIX}{job_id}/", dry_run=sweep.dry_run)
+            for job_id in set(ids) - sweep.stays(ids):
+                swept += Swept.by(partial(self._sweep_job, job_id, dry_run=sweep.dry_run), job_id)
         old = [upload for upload in self._bucket.uploads(PREFIX) if upload.begun < sweep.parts_before]
         for ids in folders.batches(iter({upload.job_id for upload in old})):
-            running = set(sweep.running(ids))
+            rest = set(ids) - set(sweep.running(ids))
             for upload in old:
-                if upload.job_id in ids and upload.job_id not in running:
-                    aborted = self._bucket.abort(upload, dry_run=sweep.dry_run)
-                    parts += aborted is not None
-                    freed += aborted or 0
-        return Swept(jobs=jobs, parts=parts, bytes_freed=freed)
+                if upload.job_id in rest:
+                    swept += Swept.by(partial(self._sweep_upload, upload, dry_run=sweep.dry_run), upload.job_id)
+        return swept
+
+    def _sweep_job(self, job_id: str, *, dry_run: bool) -> Swept:
+        return Swept(jobs=1, bytes_freed=self._bucket.delete_all(f"{PREFIX}{job_id}/", dry_run=dry_run))
+
+    def _sweep_upload(self, upload: UnfinishedUpload, *, dry_run: bool) -> Swept:
+        aborted = self._bucket.abort(upload, dry_run=dry_run)
+        return Swept(parts=aborted is not None, bytes_freed=aborted or 0)
 
     def health(self) -> None:
         """See ArtifactStore."""

@@ -33,3 +33,5 @@ def sweep(*, dry_run: bool) -> None:
         f" {gone.expired} expired artifacts, orphans of {gone.orphans} jobs, {gone.parts} unfinished uploads:"
         f" {gone.bytes_freed} bytes."
     )
+    if gone.failed:
+        raise click.ClickException(f"{gone.failed} could not be removed: the log above says why.")

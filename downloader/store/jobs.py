@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from downloader.errors import DownloadError
 from downloader.job import Entry, Job, Options
@@ -157,9 +158,11 @@ class Jobs:
         """Note that the artifact at ``locator`` is gone: the next equal post downloads anew."""
         self.db.rows(_SQL["artifact_missing"], {"id": job_id, "locator": locator})
 
-    def expired_artifacts(self, limit: int = 100) -> list[Job]:
-        """Done jobs whose artifact is past its time but not yet removed."""
-        return [rows.job(row) for row in self.db.rows(_SQL["expired_artifacts"], {"limit": limit})]
+    def expired_artifacts(self, limit: int = 100, after: Job | None = None) -> list[Job]:
+        """Done jobs whose artifact is past its time and not yet removed, oldest first; those ``after`` one of them."""
+        since = after.artifact_expires_at if after and after.artifact_expires_at else datetime.min.replace(tzinfo=UTC)
+        values = {"limit": limit, "after": since, "after_id": after.id if after else ""}
+        return [rows.job(row) for row in self.db.rows(_SQL["expired_artifacts"], values)]
 
     def unfinished_of(self, job_ids: Collection[str]) -> set[str]:
         """Those of the jobs whose work folder is still needed."""

@@ -69,7 +69,8 @@ UPDATE downloader_jobs SET artifact = '', updated_at = now() WHERE id = %(id)s A
 -- name: expired_artifacts
 SELECT * FROM downloader_jobs
  WHERE status = 'done' AND artifact <> '' AND artifact_expires_at <= now()
- ORDER BY artifact_expires_at LIMIT %(limit)s
+   AND (artifact_expires_at, id) > (%(after)s, %(after_id)s)
+ ORDER BY artifact_expires_at, id LIMIT %(limit)s
 
 -- name: unfinished_of
 -- Which of these jobs may still have files of their own in the work folder.

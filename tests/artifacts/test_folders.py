@@ -10,7 +10,7 @@ import pytest
 
 from downloader.artifacts import Swept
 from downloader.artifacts.folders import held, remove_ended, sweep_folders
-from downloader.errors import StorageFailed
+from downloader.errors import StorageFailed, StoreUnavailable
 
 
 def test_a_sweep_leaves_what_is_not_a_jobs(tmp_path: Path) -> None:
@@ -107,12 +107,51 @@ def test_one_folder_that_resists_keeps_no_other(tmp_path: Path, monkeypatch: pyt
         rmtree(folder)
 
     monkeypatch.setattr(shutil, "rmtree", resist)
-    with pytest.raises(StorageFailed):
-        sweep_folders(tmp_path, lambda _ids: ())
+    swept = sweep_folders(tmp_path, lambda _ids: ())
+    assert swept.jobs == 1
+    assert [(item.what, type(item.error)) for item in swept.resisted] == [("0123456789ab", StorageFailed)]
     assert not list(tmp_path.glob("*89cd*"))
+    # It is on its way out by now, and resists there as well.
+    (tmp_path / ".0123456789ef.0badcafe").mkdir()
+    (again,) = sweep_folders(tmp_path, lambda _ids: ()).resisted
+    assert "0123456789ab" in again.what
+    assert not list(tmp_path.glob("*89ef*"))
     monkeypatch.undo()
     sweep_folders(tmp_path, lambda _ids: ())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES], ids=errno.errorcode.get)
+def test_one_folder_that_cannot_be_moved_keeps_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    for name in ("0123456789ab", "0123456789cd"):
+        (tmp_path / name).mkdir()
+    rename = Path.rename
+
+    def resist(self: Path, target: Path) -> Path:
+        if "89ab" in self.name:
+            raise OSError(number, os.strerror(number))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", resist)
+    swept = sweep_folders(tmp_path, lambda _ids: ())
+    assert (swept.jobs, [item.what for item in swept.resisted]) == (1, ["0123456789ab"])
+
+
+def test_a_sweep_ends_where_the_database_does_not_answer(tmp_path: Path) -> None:
+    (tmp_path / "0123456789ab").mkdir()
+
+    def keep(ids: list[str]) -> list[str]:
+        if len(asked) == 1:
+            raise StoreUnavailable("Away.")
+        asked.append(ids)
+        return []
+
+    asked: list[list[str]] = []
+    with pytest.raises(StoreUnavailable):
+        sweep_folders(tmp_path, keep)
+    assert (tmp_path / "0123456789ab").is_dir()
 
 
 def test_a_folder_that_goes_while_it_is_judged_was_gone(tmp_path: Path) -> None:

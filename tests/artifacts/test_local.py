@@ -288,6 +288,26 @@ def test_a_folder_that_goes_is_not_counted_by_its_parts_once_more(local: LocalSt
     assert not folder.exists()
 
 
+def test_a_part_that_resists_keeps_no_other(
+    local: LocalStore, local_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [f"{number}" * 24 for number in range(2)]
+    for job_id in jobs:
+        (local_settings.artifacts_dir / job_id).mkdir(parents=True)
+        (local_settings.artifacts_dir / job_id / ".3.part").write_bytes(b"x")
+    unlink = Path.unlink
+
+    def resist(self: Path, *, missing_ok: bool = False) -> None:
+        if jobs[0] in str(self):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", resist)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    swept = local.sweep(Sweep(keep=lambda ids: ids, running=lambda _ids: (), parts_before=later))
+    assert (swept.parts, [item.what for item in swept.resisted]) == (1, [jobs[0]])
+
+
 def test_an_unwritable_folder_is_unhealthy(local: LocalStore, local_settings: Settings) -> None:
     local.health()
     local_settings.artifacts_dir.rmdir()
