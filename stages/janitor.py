@@ -1,7 +1,7 @@
-"""The janitor: what was lost moves again, what has ended leaves nothing behind.
+"""The janitor: what was lost moves again. What has ended is swept beside it (sweeps.py).
 
 Everything it does is guarded, so any number of janitors may run; all of it follows the database's state, never an
-entry's or a file's age alone.
+entry's age alone. It asks nothing but Postgres and Redis, so that no storage holds it up.
 """
 
 import threading
@@ -10,25 +10,21 @@ from collections.abc import Iterable
 import structlog
 
 from downloader.broker import Broker
-from downloader.clock import Clock
 from downloader.config import Settings
-from downloader.errors import BrokerUnavailable, DownloadError, StoreUnavailable
+from downloader.errors import BrokerUnavailable, StoreUnavailable
 from downloader.route import stage_names
 from downloader.states import StepState
 from downloader.store import Entry, Store
-from downloader.sweep import Sweep
 from stages import recovery
-from stages.identity import Worker
+from stages.duty import keep
+from stages.pulse import Pulse
 
 TICK_SECONDS = 1.0
 # A step is committed a moment before its entry is added: only after this long is the entry missing.
 GRACE_SECONDS = 1.5
-# A tick that comes so much later than the one before says that something was away; one that is only slow does not.
-_GAP_TICKS = 3
 _STALE_EVERY = 5
-_SWEEP_EVERY = 5
-_DEEP_SWEEP_EVERY = 600
-_DEEP_SWEEP_FIRST = 60  # soon, for a janitor that is restarted again and again; not at once, when all else starts too
+_MEND_EVERY = 5
+_FORGET_EVERY = 600
 _IDLE_SECONDS = 3600.0
 CONSUMER = "janitor"
 
@@ -38,46 +34,33 @@ log = structlog.get_logger()
 class Janitor:
     """One tick a second; what one cannot do is done by a later one."""
 
-    def __init__(
-        self, settings: Settings, *, store: Store, broker: Broker, clock: Clock, sweep: Sweep, worker: Worker
-    ) -> None:
+    def __init__(self, settings: Settings, *, store: Store, broker: Broker, pulse: Pulse) -> None:
         self._settings = settings
         self._store = store
         self._broker = broker
-        self._clock = clock
-        self._sweep = sweep
-        self._worker = worker
+        self._pulse = pulse
         self._ticks = 0
-        self._last_tick = clock.monotonic()
-        self._no_reaping_before = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Tick until ``stop`` is set."""
-        while not stop.wait(TICK_SECONDS):
-            self.run_once()
+        keep(self.run_once, stop, TICK_SECONDS)
 
     def run_once(self) -> None:
         """One tick. What cannot be done now is done by a later one."""
-        for chore in (self._reap, self._refill, self._reclaim, self._tidy):
+        for chore in (self._reap, self._refill, self._reclaim, self._mend, self._forget):
             try:
                 chore()
             except (StoreUnavailable, BrokerUnavailable) as error:
                 log.warning("chore_put_off", chore=chore.__name__.strip("_"), error=error.message)
-            except (DownloadError, OSError):
+            except Exception:
+                # A bug: the other chores are done all the same.
                 log.exception("chore_failed", chore=chore.__name__.strip("_"))
         self._ticks += 1
 
     def _reap(self) -> None:
         """Running steps whose lease ran out are ready again, or poisoned."""
-        now = self._clock.monotonic()
-        self._store.ping()
-        if now - self._last_tick > max(self._settings.lease_seconds / 2, _GAP_TICKS * TICK_SECONDS):
-            # Postgres was away, or we were: the living need a moment to renew their leases.
-            self._no_reaping_before = now + self._settings.lease_seconds
-        self._last_tick = now
-        if now >= self._no_reaping_before:
+        if self._pulse.beat():
             recovery.take_from_the_dead(self._store, self._broker, self._store.lapsed(), expired_only=True)
-        self._store.here(self._worker.identity, self._worker.stage, self._worker.slots)
 
     def _refill(self) -> None:
         """Ready steps without an entry get one: after a crash between commit and add, a pause, or a loss of Redis."""
@@ -97,16 +80,16 @@ class Janitor:
                 if outcome is None or outcome.state is not StepState.RUNNING:
                     self._broker.settle(delivery, add=outcome.ready if outcome else ())
 
-    def _tidy(self) -> None:
-        if self._ticks % _SWEEP_EVERY == 0:
+    def _mend(self) -> None:
+        if self._ticks % _MEND_EVERY == 0:
             self._store.mend()
-            self._sweep.work_folders()
-            self._sweep.expired()
-        if self._ticks % _DEEP_SWEEP_EVERY == _DEEP_SWEEP_FIRST:
+
+    def _forget(self) -> None:
+        """Processes and consumers that ended long ago."""
+        if self._ticks % _FORGET_EVERY == 0:
             self._store.forget_workers()
             for stage in stage_names():
                 self._broker.forget_idle(stage, _IDLE_SECONDS)
-            self._sweep.orphans()
 
     def _add(self, entries: Iterable[Entry]) -> None:
         entries = list(entries)

@@ -24,11 +24,15 @@ from stages.contract import Stage
 from stages.feed import Feed
 from stages.identity import Worker
 from stages.janitor import Janitor
+from stages.pulse import Pulse
 from stages.runner import Parts, Runner, nobody_watches
 from stages.source import Source
+from stages.sweeps import chores
 
 # Beside the slots: beats, the main thread, and one to spare.
 _CONNECTIONS_BESIDE = 3
+# Beside the janitor itself: senders of callbacks, and sweeps.
+_JANITORS_THREADS = SENDERS + 3
 _HAND_BACK_SECONDS = 1.5
 _SIGNAL_SECONDS = 0.5
 _TAKE_OVER_SECONDS = 0.5
@@ -38,7 +42,7 @@ log = structlog.get_logger()
 
 def run(worker: Worker, settings: Settings, boundary: Callable[[str, Claim | None], None] = nobody_watches) -> int:
     """Work until SIGTERM, SIGINT or the end of the lifeline, then drain; returns the exit status."""
-    connections = worker.slots + _CONNECTIONS_BESIDE + (SENDERS if worker.stage == JANITOR else 0)
+    connections = worker.slots + _CONNECTIONS_BESIDE + (_JANITORS_THREADS if worker.stage == JANITOR else 0)
     parts = Parts(
         settings=settings,
         store=Store(settings.database_location, max_connections=connections),
@@ -74,12 +78,13 @@ def build(stage: str, settings: Settings) -> Stage:
 
 
 def _run_janitor(worker: Worker, parts: Parts) -> None:
+    pulse = Pulse(parts.store, parts.settings, parts.clock, worker)
     sweep = Sweep(parts.settings, parts.store, open_store(parts.settings), parts.clock)
-    janitor = Janitor(
-        parts.settings, store=parts.store, broker=parts.broker, clock=parts.clock, sweep=sweep, worker=worker
-    )
+    # Daemons: storage that does not answer must not keep the process alive; a removal that is cut off is made again.
+    for keep in (pulse.run, *(chore.run for chore in chores(sweep))):
+        threading.Thread(target=keep, args=(parts.stop,), daemon=True).start()
     senders = Callbacks(parts.settings, parts.store, parts.clock).start(parts.stop)
-    janitor.run(parts.stop)
+    Janitor(parts.settings, store=parts.store, broker=parts.broker, pulse=pulse).run(parts.stop)
     deadline = parts.clock.monotonic() + parts.settings.drain_seconds
     for sender in senders:
         # One that is cut off has its callback sent again: better twice than never.

@@ -200,9 +200,10 @@ class Steps:
             if not row["holds"]
         }
 
-    def here(self, worker: str, stage: str, slots: int) -> None:
-        """Say that a stage process lives."""
-        self.db.rows(_SQL["here"], {"id": worker, "stage": stage, "slots": slots})
+    def here(self, worker: str, stage: str, slots: int) -> float:
+        """Say that a stage process lives; the seconds since it did so before, 0 where nothing is known of that."""
+        found = self.db.rows(_SQL["here"], {"id": worker, "stage": stage, "slots": slots})
+        return float(found[0]["silent"]) if found else 0.0
 
     def leave(self, worker: str) -> None:
         """Say that it ends."""

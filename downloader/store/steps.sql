@@ -146,9 +146,15 @@ SELECT h.job_id, h.name, h.epoch, coalesce(s.state = 'running' AND s.epoch = h.e
   LEFT JOIN downloader_jobs j ON j.id = h.job_id
 
 -- name: here prepared
+-- A sign of life; the seconds since the one before, by the clock that leases end by.
 SET LOCAL synchronous_commit = off;
-INSERT INTO downloader_workers (id, stage, slots, seen_at) VALUES (%(id)s, %(stage)s, %(slots)s, now())
-ON CONFLICT (id) DO UPDATE SET seen_at = now(), slots = excluded.slots
+WITH before AS (
+    SELECT seen_at FROM downloader_workers WHERE id = %(id)s
+), told AS (
+    INSERT INTO downloader_workers (id, stage, slots, seen_at) VALUES (%(id)s, %(stage)s, %(slots)s, now())
+    ON CONFLICT (id) DO UPDATE SET seen_at = now(), slots = excluded.slots
+)
+SELECT extract(epoch FROM now() - seen_at) AS silent FROM before
 
 -- name: leave
 DELETE FROM downloader_workers WHERE id = %(id)s

@@ -9,13 +9,11 @@ import pytest
 import redis
 
 from downloader import embedded
-from downloader.artifacts import open_store
 from downloader.broker import GROUP, Broker
 from downloader.config import Settings
 from downloader.errors import BrokerUnavailable
 from downloader.job import Options
 from downloader.store import NewJob, Store
-from downloader.sweep import Sweep
 from downloader.vault import Vault
 from stages import janitor as janitor_module
 from stages import source, worker
@@ -23,6 +21,7 @@ from stages.beats import Beats
 from stages.contract import StepResult
 from stages.identity import Worker
 from stages.janitor import Janitor
+from stages.pulse import Pulse
 from stages.runner import Parts, Runner
 from stages.source import Source
 from tests.stages.conftest import FakeClock
@@ -71,10 +70,8 @@ class Yard:
         who = Worker("resolve", "w", SLOTS)
         runner = Runner(self.stage, parts, Beats(self.store, settings, clock, who))
         entries = Source(self.store, self.broker, "resolve", self.stop)
-        sweep = Sweep(settings, self.store, open_store(settings), clock)
-        janitor = Janitor(
-            settings, store=self.store, broker=self.broker, clock=clock, sweep=sweep, worker=Worker("janitor", "j", 1)
-        )
+        pulse = Pulse(self.store, settings, clock, Worker("janitor", "j", 1))
+        janitor = Janitor(settings, store=self.store, broker=self.broker, pulse=pulse)
         targets = [lambda n=n: worker._slot(runner, entries, who.slot(n), self.stop) for n in range(SLOTS)]
         self.threads = [threading.Thread(target=target) for target in (*targets, lambda: self._tick(janitor))]
 

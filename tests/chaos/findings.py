@@ -23,7 +23,7 @@ from tests.waiting import until
 SETTLE_SECONDS = 120.0
 LEFT_SECONDS = 45.0
 # Said by our own code when it met what it cannot explain.
-ALARMING = ("step_crashed", "runner_failed", "chore_failed")
+ALARMING = ("step_crashed", "runner_failed", "chore_failed", "duty_failed", "sweep_failed", "not_removed")
 # gunicorn's words for a worker of it that was killed, and for a port that the last arbiter's orphans still hold.
 _OF_KILLS = ("Worker (pid:", "Connection in use:", "connection to (", "Can't connect to (")
 

@@ -1,36 +1,32 @@
-"""What was lost moves again, what has ended leaves nothing behind."""
+"""What was lost moves again, and the living keep what is theirs."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
 
-from downloader.artifacts import open_store
+from downloader.errors import StoreUnavailable
 from downloader.job import Entry
 from downloader.states import Status
-from downloader.sweep import Sweep
 from stages import recovery
 from stages.identity import Worker
 from stages.janitor import GRACE_SECONDS, Janitor
-from tests.stages.driving import claim, done_job
-from tests.store.conftest import new
+from stages.pulse import Pulse
+from tests.stages.driving import claim
 
 
 @pytest.fixture
-def janitor(house):
-    return Janitor(
-        house.settings,
-        store=house.store,
-        broker=house.broker,
-        clock=house.clock,
-        sweep=Sweep(house.settings, house.store, open_store(house.settings), house.clock),
-        worker=Worker("janitor", "j", 1),
-    )
+def pulse(house):
+    return Pulse(house.store, house.settings, house.clock, Worker("janitor", "j", 1))
+
+
+@pytest.fixture
+def janitor(house, pulse):
+    return Janitor(house.settings, store=house.store, broker=house.broker, pulse=pulse)
 
 
 def age(house, seconds):
-    """Let every time in the database lie further back."""
+    """Let every time of a step lie further back."""
     house.store.db.rows(
         "UPDATE downloader_steps SET ready_at = ready_at - %(s)s * interval '1 second',"
         " lease_until = lease_until - %(s)s * interval '1 second' RETURNING 1",
@@ -75,11 +71,38 @@ def test_a_lapsed_lease_makes_the_step_ready_and_the_third_poisons_the_job(house
     assert (job.status, job.error_code) == (Status.FAILED, "poisoned")
 
 
-def test_after_an_outage_the_living_get_time_to_renew(house, janitor):
+def stopped(house, pulse):
+    """The janitor's process is stopped, or Postgres does not answer."""
+    house.clock.offset += 30
+
+
+def asleep(house, pulse):
+    """The machine sleeps: its monotonic clock stands still, the time of day goes on."""
+    pulse.beat()
+    house.store.db.rows("UPDATE downloader_workers SET seen_at = seen_at - interval '30 seconds' RETURNING 1")
+
+
+def read_only(house, pulse):
+    """Postgres is read, and takes no writes: pings come back, beats do not."""
+    beat = house.store.here
+    house.store.here = refuse
+    for _ in range(30):
+        house.clock.offset += 1
+        with pytest.raises(StoreUnavailable):
+            pulse.beat()
+    house.store.here = beat
+
+
+def refuse(*_arguments):
+    raise StoreUnavailable("Postgres cannot be used: cannot execute INSERT in a read-only transaction")
+
+
+@pytest.mark.parametrize("absence", [stopped, asleep, read_only], ids=lambda absence: absence.__name__)
+def test_after_an_absence_the_living_get_time_to_renew(house, janitor, pulse, absence):
     job_id = house.post()
     claim(house.store, job_id)
     age(house, 60)
-    house.clock.offset += 30
+    absence(house, pulse)
     janitor.run_once()
     assert house.step(job_id)["state"] == "running"
     for _ in range(4):
@@ -88,14 +111,38 @@ def test_after_an_outage_the_living_get_time_to_renew(house, janitor):
     assert house.step(job_id)["state"] == "ready"
 
 
-def test_ticks_that_are_slow_beside_a_short_lease_are_no_outage(house, janitor):
-    janitor._settings = replace(house.settings, lease_seconds=1.0)
+def test_a_janitor_that_is_slow_is_no_absence(house, janitor, pulse, monkeypatch):
+    """As when Redis does not answer, or there is much to add: its pulse goes on meanwhile."""
+
+    def slow(_grace):
+        for _ in range(60):
+            house.clock.offset += 1
+            pulse.beat()
+        return {}
+
+    monkeypatch.setattr(house.store, "due_counts", slow)
     job_id = house.post()
+    janitor.run_once()
     claim(house.store, job_id)
     age(house, 60)
-    house.clock.offset += 1.5
     janitor.run_once()
     assert house.step(job_id)["state"] == "ready"
+
+
+def test_ticks_that_are_slow_beside_a_short_lease_are_no_outage(house):
+    settings = replace(house.settings, lease_seconds=1.0)
+    pulse = Pulse(house.store, settings, house.clock, Worker("janitor", "j", 1))
+    house.clock.offset += 1.5
+    assert pulse.beat()
+
+
+def test_a_chore_that_fails_holds_up_no_other(house, janitor, monkeypatch):
+    monkeypatch.setattr(house.store, "lapsed", lambda: 1 / 0)
+    job_id = house.post()
+    house.broker.settle(house.deliver())
+    age(house, GRACE_SECONDS + 1)
+    janitor.run_once()
+    assert house.broker.entries("resolve") == {Entry("resolve", job_id, "resolve")}
 
 
 def test_entries_read_by_the_dead_are_added_anew(house, janitor):
@@ -113,41 +160,3 @@ def test_a_successor_takes_running_steps_at_once(house):
     step = house.step(job_id)
     assert (step["state"], step["crashes"]) == ("ready", 1)
     assert house.deliver(consumer="heir/0").entry.job_id == job_id
-
-
-def test_work_folders_of_ended_and_unknown_jobs_go(house, janitor):
-    running, ended = house.post("a"), house.post("b")
-    house.store.cancel(ended)
-    for name in (running, ended, "unknown-job"):
-        (house.settings.jobs_dir / name).mkdir(parents=True)
-    janitor.run_once()
-    assert [item.name for item in house.settings.jobs_dir.iterdir()] == [running]
-
-
-def test_files_without_a_job_go_within_a_janitors_first_minute(house, janitor):
-    folder = house.settings.artifacts_dir / ("0f" * 16)
-    folder.mkdir(parents=True)
-    for _ in range(61):
-        janitor.run_once()
-    assert not folder.exists()
-
-
-def test_an_expired_artifact_goes_and_the_job_says_so(house, janitor):
-    past = datetime.now(UTC) - timedelta(seconds=1)
-    job = done_job(house.store, house.settings.artifacts_dir, new(), expires_at=past)
-    path = house.settings.artifacts_dir / job.id / "a.mp4"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"x")
-    janitor.run_once()
-    assert not path.exists()
-    assert house.store.job(job.id).artifact is None
-
-
-def test_a_dry_run_removes_nothing(house):
-    (house.settings.jobs_dir / "unknown-job").mkdir(parents=True)
-    (house.settings.jobs_dir / "unknown-job" / "half").write_bytes(bytes(12_345))
-    sweep = Sweep(house.settings, house.store, open_store(house.settings), house.clock, dry_run=True)
-    removed = sweep.everything()
-    assert removed.work_folders == 1
-    assert removed.bytes_freed >= 12_345
-    assert (house.settings.jobs_dir / "unknown-job" / "half").exists()
