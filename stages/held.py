@@ -18,6 +18,12 @@ class Fate(Enum):
     LOST = "lost"
 
 
+def timed_out(settings: Settings) -> TimedOut:
+    """The error of a job whose time is over, whether it works or waits."""
+    limit = settings.job_time_limit_seconds
+    return TimedOut(f"The job took longer than the {limit} s it may (JOB_TIME_LIMIT_SECONDS).")
+
+
 @dataclass(slots=True)
 class Held:
     """``done`` and ``total`` are what the stage said last; ``confirmed`` (monotonic) when Postgres last agreed."""
@@ -52,8 +58,7 @@ class Held:
         if self.drained:
             raise Draining("The process is ending; the step goes back.")
         if self.clock.monotonic() > self.deadline:
-            limit = self.settings.job_time_limit_seconds
-            raise TimedOut(f"The job took longer than the {limit} s it may (JOB_TIME_LIMIT_SECONDS).")
+            raise timed_out(self.settings)
 
     @property
     def unconfirmed(self) -> bool:

@@ -17,12 +17,14 @@ from downloader.states import StepState
 from downloader.store import Entry, Store
 from stages import recovery
 from stages.duty import keep
+from stages.held import timed_out
 from stages.pulse import Pulse
 
 TICK_SECONDS = 1.0
 # A step is committed a moment before its entry is added: only after this long is the entry missing.
 GRACE_SECONDS = 1.5
 _STALE_EVERY = 5
+_TIME_OUT_EVERY = 5
 _MEND_EVERY = 5
 _FORGET_EVERY = 600
 _IDLE_SECONDS = 3600.0
@@ -47,7 +49,7 @@ class Janitor:
 
     def run_once(self) -> None:
         """One tick. What cannot be done now is done by a later one."""
-        for chore in (self._reap, self._refill, self._reclaim, self._mend, self._forget):
+        for chore in (self._reap, self._refill, self._reclaim, self._time_out, self._mend, self._forget):
             try:
                 chore()
             except (StoreUnavailable, BrokerUnavailable) as error:
@@ -79,6 +81,14 @@ class Janitor:
                 outcome = self._store.outcome(delivery.entry)
                 if outcome is None or outcome.state is not StepState.RUNNING:
                     self._broker.settle(delivery, add=outcome.ready if outcome else ())
+
+    def _time_out(self) -> None:
+        """Jobs whose time is over end while they wait, too."""
+        if self._ticks % _TIME_OUT_EVERY == 0:
+            limit = self._settings.job_time_limit_seconds
+            for job_id in self._store.time_out(limit, timed_out(self._settings)):
+                log.info("job_timed_out", job=job_id)
+                self._broker.announce(job_id)
 
     def _mend(self) -> None:
         if self._ticks % _MEND_EVERY == 0:

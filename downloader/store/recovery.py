@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from downloader.errors import DownloadError
 from downloader.job import Entry
 from downloader.store.database import Database
 from downloader.store.statements import named
@@ -45,6 +46,11 @@ class Recovery:
         """Make ready what waits although all it needs is done; free disk that ended jobs still hold."""
         self.db.rows(_SQL["unblock"])
         self.db.rows(_SQL["unreserve"])
+
+    def time_out(self, limit: float, error: DownloadError) -> list[str]:
+        """End with ``error`` the jobs that began ``limit`` seconds ago and wait for anything; their ids."""
+        values = {"limit": limit, "error": error.message, "error_code": error.code}
+        return [row["id"] for row in self.db.rows(_SQL["time_out"], values)]
 
     def forget_workers(self) -> None:
         """Drop the rows of processes not heard of for an hour."""

@@ -193,6 +193,29 @@ SELECT job_id, name, stage, epoch, crashes, worker, lease_until < now() AS expir
  WHERE state = 'running'
    AND (%(worker)s = '' AND lease_until < now() OR %(worker)s <> '' AND starts_with(worker, %(worker)s || '/'))
 
+-- name: time_out
+-- Jobs that began longer ago than they may take while none of their steps runs: they pause after an error, or wait for
+-- disk or a slot. Of a running step its worker sees to that.
+WITH late AS (
+    SELECT id FROM downloader_jobs j
+     WHERE status = 'running' AND started_at < now() - %(limit)s * interval '1 second'
+       AND NOT EXISTS (SELECT FROM downloader_steps s WHERE s.job_id = j.id AND s.state = 'running')
+       FOR UPDATE SKIP LOCKED
+), job AS (
+    UPDATE downloader_jobs j
+       SET status = 'failed', error = %(error)s, error_code = %(error_code)s, finished_at = now(),
+           total_ms = extract(epoch FROM now() - queued_at) * 1000, sealed_authorization = NULL, updated_at = now()
+      FROM late WHERE j.id = late.id
+    RETURNING j.id
+), steps AS (
+    UPDATE downloader_steps s
+       SET state = 'cancelled', worker = NULL, lease_until = NULL, finished_at = now()
+      FROM job WHERE s.job_id = job.id AND s.state IN ('waiting', 'ready', 'running')
+), gone AS (
+    DELETE FROM downloader_reservations r USING job WHERE r.job_id = job.id
+)
+SELECT id FROM job
+
 -- name: unblock
 -- Steps that wait although all they need is done: cannot be, and is mended all the same.
 UPDATE downloader_steps w SET state = 'ready', ready_at = now()

@@ -160,3 +160,43 @@ def test_a_successor_takes_running_steps_at_once(house):
     step = house.step(job_id)
     assert (step["state"], step["crashes"]) == ("ready", 1)
     assert house.deliver(consumer="heir/0").entry.job_id == job_id
+
+
+def began(house, seconds):
+    house.store.db.rows(
+        "UPDATE downloader_jobs SET started_at = now() - %(s)s * interval '1 second' RETURNING 1", {"s": seconds}
+    )
+
+
+def test_a_job_whose_time_is_over_ends_while_it_waits(house, janitor):
+    limit = house.settings.job_time_limit_seconds
+    job_id = house.post()
+    house.store.give_back(claim(house.store, job_id), delay=10 * limit)
+    began(house, limit - 60)
+    janitor.run_once()
+    assert house.store.job(job_id).status is Status.RUNNING
+    began(house, limit + 1)
+    for _ in range(5):
+        janitor.run_once()
+    job = house.store.job(job_id)
+    assert (job.status, job.error_code, job.error) == (
+        Status.FAILED,
+        "timed_out",
+        f"The job took longer than the {limit} s it may (JOB_TIME_LIMIT_SECONDS).",
+    )
+    assert house.step(job_id)["state"] == "cancelled"
+
+
+def test_a_step_at_work_is_left_to_its_worker_when_the_time_is_over(house, janitor):
+    job_id = house.post()
+    held = claim(house.store, job_id)
+    began(house, house.settings.job_time_limit_seconds + 1)
+    janitor.run_once()
+    assert held.key in house.store.beat([held], 15)
+
+
+def test_a_job_that_waits_for_its_first_step_has_all_its_time(house, janitor):
+    job_id = house.post()
+    house.store.db.rows("UPDATE downloader_jobs SET queued_at = now() - interval '1 year' RETURNING 1")
+    janitor.run_once()
+    assert house.store.job(job_id).status is Status.QUEUED

@@ -86,6 +86,16 @@ def test_a_passing_error_is_tried_again_after_a_pause_then_ends_the_job(house):
     assert house.store.job(job_id).error_code == "upstream_unavailable"
 
 
+@pytest.mark.parametrize("kind", [errors.UpstreamUnavailable, errors.NoRoomYet])
+@pytest.mark.parametrize(
+    ("wish", "pause"), [(99_999_999.0, endings.LONGEST_WISH_SECONDS), (400.0, 400.0)], ids=["years", "minutes"]
+)
+def test_a_host_is_given_the_time_that_it_asks_for_within_reason(house, kind, wish, pause):
+    job_id = house.post()
+    run(house, raising(kind("Overloaded.", retry_after=wish)))
+    assert pause - 60 < house.step(job_id)["pause"] <= pause
+
+
 def test_a_bug_counts_as_a_crash_and_the_third_ends_the_job(house):
     job_id = house.post()
     for crash in range(endings.MAX_CRASHES):
