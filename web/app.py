@@ -1,6 +1,8 @@
 """The Flask app, made of its parts."""
 
-from flask import Flask, Response
+from http import HTTPStatus
+
+from flask import Flask, Response, request
 
 from web import artifacts, errors, events, health, jobs, metrics
 from web.openapi import views as openapi
@@ -20,11 +22,14 @@ def create_app(parts: Parts) -> Flask:
         app.register_blueprint(module.blueprint)
     openapi.install(app, parts.settings.public_base_url)
     errors.install(app)
-    app.after_request(_uncached)
+    app.after_request(_headed)
     return app
 
 
-def _uncached(answer: Response) -> Response:
+def _headed(answer: Response) -> Response:
+    """The answer with the headers that all have, and without Flask's type for those that have no body."""
     answer.headers.setdefault("Cache-Control", "no-store")
     answer.headers.setdefault("X-Content-Type-Options", "nosniff")
+    if answer.status_code in (HTTPStatus.NO_CONTENT, HTTPStatus.FOUND) or request.method == "OPTIONS":
+        del answer.headers["Content-Type"]
     return answer

@@ -6,11 +6,12 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
-from flask import Blueprint, Response, redirect, request
+from flask import Blueprint, Response, request
 from werkzeug.wsgi import wrap_file
 
 from downloader.artifacts import PresignedUrl, Stored
 from downloader.artifacts.names import content_disposition, content_type
+from downloader.errors import Cancelled
 from downloader.job import Artifact, Job
 from downloader.states import Status
 from web import stored
@@ -48,13 +49,19 @@ def _standing(job: Job) -> Artifact:
     found = here.presenter.standing(job)
     if found is not None:
         return found
-    if job.status is Status.FAILED:
-        raise Refusal(HTTPStatus.CONFLICT, "artifact_not_ready", "The job failed, so it has no file; post it again.")
     if job.status is not Status.DONE:
-        raise Refusal(HTTPStatus.CONFLICT, "artifact_not_ready", "The job has no file yet.")
+        raise Refusal(HTTPStatus.CONFLICT, "artifact_not_ready", _without_file(job))
     if here.presenter.expired(job):
         raise Refusal(HTTPStatus.GONE, "artifact_expired", "The file's time is over; post the job again.")
     raise _missing()
+
+
+def _without_file(job: Job) -> str:
+    """Why a job that is not done has none, as a sentence."""
+    if not job.ended:
+        return "The job has no file yet."
+    how = "was cancelled" if job.error_code == Cancelled.code else "failed"
+    return f"The job {how}: it has no file."
 
 
 def _missing() -> Refusal:
@@ -76,13 +83,9 @@ def _serve(job: Job, standing: Artifact, file: Stored) -> Response:
 
 
 def _redirect(where: PresignedUrl) -> Response:
-    answer = redirect(where.url, HTTPStatus.FOUND)
-    # Werkzeug's default body repeats the URL; nobody reads it.
-    answer.set_data(b"")
-    answer.headers["Cache-Control"] = "no-store"
-    if where.internal:
-        answer.headers[INTERNAL_HEADER] = "1"
-    return Response(answer.get_data(), answer.status_code, answer.headers)
+    # Without the body of Flask's own redirect, which repeats the URL: nobody reads it.
+    headers = {"Location": where.url, "Cache-Control": "no-store"}
+    return Response(status=HTTPStatus.FOUND, headers=headers | ({INTERNAL_HEADER: "1"} if where.internal else {}))
 
 
 def _local(path: Path, file: Stored, *, inline: bool) -> Response | None:

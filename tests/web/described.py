@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cache
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -55,6 +56,8 @@ def check(method: str, target: str, status: int, headers: Mapping[str, str], bod
     kind = headers.get("Content-Type", "").partition(";")[0]
     if not content:
         assert not body, f"{method} {target}: {status} has a body"
+        of_file = status == HTTPStatus.NOT_MODIFIED
+        assert of_file or "Content-Type" not in headers, f"{method} {target}: {status} has a type and no body"
         return
     assert kind in content or "*/*" in content, f"{method} {target}: {status} is {kind}"
     if kind == JSON and JSON in content:

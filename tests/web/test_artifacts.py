@@ -148,11 +148,19 @@ def test_a_symbolic_link_is_no_artifact(client, own_rows, tmp_path):
     assert is_error(client.get(f"/jobs/{job_id}/artifact"), 404, "artifact_missing")
 
 
-@pytest.mark.parametrize(("status", "said"), [("queued", " yet."), ("running", " yet."), ("failed", "The job failed")])
-def test_a_job_without_its_file(client, own_rows, status, said):
-    answer = client.get(f"/jobs/{own_rows.job(status=status)}/artifact")
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"status": "queued"}, "The job has no file yet."),
+        ({"status": "running"}, "The job has no file yet."),
+        ({"status": "failed", "error_code": "no_stream"}, "The job failed: it has no file."),
+        ({"status": "failed", "error_code": "cancelled"}, "The job was cancelled: it has no file."),
+    ],
+)
+def test_a_job_without_its_file(client, own_rows, fields, says):
+    answer = client.get(f"/jobs/{own_rows.job(**fields)}/artifact")
     assert is_error(answer, 409, "artifact_not_ready")
-    assert said in answer.get_json()["error"]
+    assert answer.get_json()["error"] == says
 
 
 def test_an_expired_artifact(client, own_rows):

@@ -310,6 +310,13 @@ def test_wrong_methods(client, method, path, allowed):
     assert {word.strip() for word in answer.headers["Allow"].split(",")} == allowed
 
 
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/abc", "/jobs/abc/artifact", "/health", "/docs"])
+def test_which_methods_there_are_is_an_answer_without_a_body(client, path):
+    answer = client.options(path)
+    assert (answer.status_code, answer.data, answer.headers.get("Content-Type")) == (200, b"", None)
+    assert "OPTIONS" in answer.headers["Allow"]
+
+
 def test_a_bug_is_a_plain_500(client, parts, monkeypatch):
     def broken(job_id: str) -> None:
         raise RuntimeError("secret detail")
