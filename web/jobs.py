@@ -2,6 +2,7 @@
 
 import re
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, cast
 
 import structlog
@@ -9,19 +10,22 @@ from flask import Blueprint, Response, current_app, jsonify, request
 
 from downloader import disk
 from downloader.cache_key import cache_key
-from downloader.errors import BrokerUnavailable
+from downloader.disk import DiskSpace
+from downloader.errors import BrokerUnavailable, StorageFailed
 from downloader.job import Job, Progress
 from downloader.states import Status
 from downloader.store import NewJob, Posted, QueueFull
 from web import body, stored, validate
 from web.errors import Refusal, not_found
 from web.parts import Parts
+from web.together import at_most, in_thread
 
 log = structlog.get_logger(__name__)
 
 blueprint = Blueprint("jobs", __name__)
 
 QUEUE_RETRY_SECONDS = 10
+DISK_SECONDS = 5.0
 
 JOB_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -131,12 +135,11 @@ def _posted(here: Parts, new: NewJob, limit: int) -> Posted:
 
 def _no_room(here: Parts) -> Refusal | None:
     """The 507 for a new job when the volume has less room than must stay free."""
-    settings = here.settings
-    space = disk.free(settings.data_dir)
-    required = disk.minimum(settings, space)
+    space, volume = _volume(here.settings.data_dir)
+    required = disk.minimum(here.settings, space)
     free = space.free
     if free >= required:
-        free -= here.store.reserved_bytes(disk.volume_id(settings.data_dir))
+        free -= here.store.reserved_bytes(volume)
     if free >= required:
         return None
     return Refusal(
@@ -145,6 +148,12 @@ def _no_room(here: Parts) -> Refusal | None:
         "There is not enough disk space for another download.",
         figures={"freeBytes": max(0, free), "requiredFreeBytes": required},
     )
+
+
+def _volume(path: Path) -> tuple[DiskSpace, str]:
+    """The space of the volume that holds ``path``, and its id; StorageFailed when it does not answer."""
+    with at_most(DISK_SECONDS, StorageFailed("The disk does not answer; try again shortly.")):
+        return in_thread(lambda: (disk.free(path), disk.volume_id(path)))
 
 
 def _announce(here: Parts, job_id: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from downloader.job import Progress
 from downloader.states import Stage
 from downloader.store import Store
 from tests.web.rows import Rows
+from web import jobs
 from web.app import create_app
 from web.parts import Parts
 
@@ -184,6 +186,17 @@ def test_a_full_disk_refuses_no_job_that_is_there(make_parts, own_rows):
     assert own_rows.run("SELECT count(*) FROM downloader_jobs") == [(1,)]
     shutil.rmtree(own_rows.data / "artifacts" / job_id)
     assert is_error(post(full), 507, "insufficient_storage")
+
+
+def test_a_disk_that_hangs_holds_no_post_up(client, own_rows, monkeypatch):
+    free = threading.Event()
+    monkeypatch.setattr(jobs, "DISK_SECONDS", 0.01)
+    monkeypatch.setattr("downloader.disk.free", lambda _path: free.wait())
+    answer = post(client)
+    free.set()
+    assert is_error(answer, 503, "storage_failed")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert own_rows.run("SELECT count(*) FROM downloader_jobs") == [(0,)]
 
 
 def test_disk_set_aside_counts(make_parts, own_rows):

@@ -23,7 +23,7 @@ def _http(status: HTTPStatus, says: str) -> Fault:
 
 
 STORE: Final = _ours(StoreUnavailable, "Postgres cannot be reached.")
-STORAGE: Final = _ours(StorageFailed, "The artifact store does not answer, or refuses.")
+STORAGE: Final = _ours(StorageFailed, "The disk or the artifact store does not answer, or refuses.")
 NOT_CANCELLABLE: Final = _ours(NotCancellable, "The job has ended already.")
 RUNNING: Final = _ours(StillRunning, "The job has not ended; cancel it first.")
 QUEUE_FULL: Final = _ours(QueueFull, "As many jobs are unfinished as may be.")

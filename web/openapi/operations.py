@@ -57,6 +57,7 @@ _POST: Final = Operation(
         faults.WRONG_TYPE,
         faults.QUEUE_FULL,
         faults.STORE,
+        faults.STORAGE,
         faults.NO_ROOM,
     ),
     more={
