@@ -29,6 +29,10 @@ class ConfigError(Exception):
     """One or more variables do not parse; the message names each and what it takes."""
 
 
+class Unreadable(Exception):
+    """The file that a variable names cannot be read; the message is a sentence."""
+
+
 def _var(names: str, parser: parse.Parser, default: Any, takes: str, *, secret: bool = False) -> Any:
     metadata = {"names": tuple(names.split()), "parse": parser, "takes": takes}
     return field(default=default, metadata=metadata, repr=not secret)
@@ -118,7 +122,7 @@ class Settings:
 
     secret_key: str = _var("SECRET_KEY", parse.fernet_key, "", f"32 bytes in urlsafe base64 ({MAKE_KEY})", secret=True)
     callback_allow_hosts: tuple[str, ...] = _var(
-        "CALLBACK_ALLOW_HOSTS", parse.words, (), "host names, separated by commas"
+        "CALLBACK_ALLOW_HOSTS", parse.host_names, (), "host names, separated by commas"
     )
     callback_secret: str = _var("CALLBACK_SECRET", parse.text, "", "a secret that signs callbacks", secret=True)
 
@@ -243,11 +247,11 @@ def _read(environ: Mapping[str, str], items: Iterable[Field[Any]]) -> tuple[Sett
             found = _lookup(environ, item.metadata["names"])
             if found is not None:
                 values[item.name] = item.metadata["parse"](found[1])
+        except Unreadable as error:
+            problems.append(str(error))
         except Invalid as error:
             name = found[0] if found else item.metadata["names"][0]
             problems.append(f"{name} takes {item.metadata['takes']}: {error}")
-        except OSError as error:
-            problems.append(f"{item.metadata['names'][0]}_FILE cannot be read: {error.strerror}")
     return Settings(**values), problems
 
 
@@ -260,15 +264,22 @@ def _lookup(environ: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, st
     for name in names:
         if environ.get(name):
             return name, environ[name]
-        if environ.get(f"{name}_FILE"):
-            return name, Path(environ[f"{name}_FILE"]).read_text(encoding="utf-8").strip()
+        if file := environ.get(f"{name}_FILE"):
+            try:
+                text = Path(file).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise Unreadable(f"{name}_FILE cannot be read: {error.strerror}") from None
+            except UnicodeDecodeError:
+                raise Unreadable(f"{name}_FILE cannot be read: it is not UTF-8") from None
+            if text:
+                return name, text
     return None
 
 
 def _is_jdbc(environ: Mapping[str, str]) -> bool:
     try:
         found = _lookup(environ, ("DATABASE_URL", "DB_URL"))
-    except OSError:
+    except Unreadable:
         return False
     return found is not None and found[1].strip().startswith("jdbc:")
 

@@ -49,14 +49,14 @@ def database_url(value: str) -> str:
 
 
 def with_credentials(url: str, user: str, password: str) -> str:
-    """``url`` with ``user`` and ``password`` where it has no user of its own."""
+    """``url`` with ``user`` and ``password`` where it has none of its own."""
+    split = urlsplit(url)
+    user = split.username or quote(user, safe="")
+    secret = split.password or quote(password, safe="")
     if not url or not user:
         return url
-    split = urlsplit(url)
-    if split.username:
-        return url
-    secret = f":{quote(password, safe='')}" if password else ""
-    return urlunsplit(split._replace(netloc=f"{quote(user, safe='')}{secret}@{split.netloc}"))
+    _, _, hosts = split.netloc.rpartition("@")
+    return urlunsplit(split._replace(netloc=f"{user}{':' if secret else ''}{secret}@{hosts}"))
 
 
 def _pairs(query: str) -> dict[str, str]:

@@ -25,7 +25,10 @@ def text(value: str) -> str:
 
 def path(value: str) -> Path:
     """A file system path, absolute."""
-    return Path(value).expanduser().absolute()
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:
+        raise Invalid("it names the home of a user that is not there") from None
 
 
 def integer(low: int, high: int | None = None) -> Parser:
@@ -85,6 +88,15 @@ def words(value: str) -> tuple[str, ...]:
     return tuple(value.lower().replace(",", " ").split())
 
 
+def host_names(value: str) -> tuple[str, ...]:
+    """Host names without ports, separated by commas or blanks, lower case."""
+    found = words(value)
+    for word in found:
+        if not re.fullmatch(r"[\w.-]+", word):
+            raise Invalid(f"{word!r} is not the name of a host alone")
+    return found
+
+
 def networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
     """CIDR networks separated by commas or blanks."""
     try:
@@ -118,7 +130,10 @@ def redis_url(value: str) -> str:
 def endpoint(value: str) -> str:
     """``host:port`` or an http(s) URL; kept as given, without a trailing slash."""
     value = value.strip().rstrip("/")
-    return http_url(value) if "://" in value else host_port(value)
+    found = http_url(value) if "://" in value else host_port(value)
+    if "_" in urlsplit(found if "://" in found else f"//{found}").netloc:
+        raise Invalid(f"no S3 client takes an underscore in a host's name ({value!r}); give the host another name")
+    return found
 
 
 def host_port(value: str) -> str:

@@ -52,6 +52,7 @@ JDBC = "jdbc:postgresql://db:5432/typetype"
         ({"DB_URL": "postgres://db/typetype"}, "postgresql://db/typetype"),
         ({"DB_URL": "postgres://db/typetype", "DB_USER": "me"}, "postgresql://me@db/typetype"),
         ({"DB_URL": "postgres://you:p@db/typetype", "DB_USER": "me"}, "postgresql://you:p@db/typetype"),
+        ({"DB_URL": "postgres://you@db/typetype", "DB_PASSWORD": "p"}, "postgresql://you:p@db/typetype"),
     ],
     ids=str,
 )
@@ -122,3 +123,26 @@ def test_a_role_needs_postgres_and_redis():
         "DATABASE_URL or DB_URL must be set; REDIS_URL, REDIS_ADDR or REDIS_HOST must be set"
         " (`downloader up` starts a private server where one is not)"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"DATA_DIR": "~nobody-of-this-name/data"}, "DATA_DIR takes a folder: it names the home of a user"),
+        ({"S3_ENDPOINT": "http://my_garage:3900"}, "no S3 client takes an underscore"),
+        ({"CALLBACK_ALLOW_HOSTS": "a.test:80"}, "'a.test:80' is not the name of a host alone"),
+        ({"DB_URL_FILE": "/not/there"}, "DB_URL_FILE cannot be read: No such file"),
+    ],
+    ids=str,
+)
+def test_what_a_variable_cannot_be_is_said(given, said):
+    with pytest.raises(config.ConfigError, match=said):
+        config.load(given)
+
+
+def test_a_file_that_is_not_text_is_said_and_an_empty_one_is_unset(tmp_path):
+    (tmp_path / "secret").write_bytes(b"\xff\xfe")
+    with pytest.raises(config.ConfigError, match="DB_PASSWORD_FILE cannot be read: it is not UTF-8"):
+        config.load({"DB_PASSWORD_FILE": str(tmp_path / "secret")})
+    (tmp_path / "secret").write_text("\n")
+    assert config.load({"HTTP_PORT_FILE": str(tmp_path / "secret")}).http_port == 18093
