@@ -8,7 +8,6 @@ import psycopg2
 
 from downloader.errors import DownloadError
 from downloader.job import Entry, Job
-from downloader.route import steps_for
 from downloader.states import StepState
 from downloader.store import rows
 from downloader.store.database import Database
@@ -60,9 +59,7 @@ class Again:
             "id": job.id,
             "finished_at": job.finished_at,
             "keep": list(keep),
-            "steps": rows.as_json(
-                [{"name": n, "stage": s.stage, "needs": s.needs} for n, s in steps_for(job.options).items()]
-            ),
+            "steps": rows.steps(job.options),
         }
         try:
             found = self.db.rows(_SQL["run_again"], values)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from downloader.errors import DownloadError
 from downloader.job import Entry
+from downloader.store import rows
 from downloader.store.database import Database
 from downloader.store.statements import named
 from downloader.store.steps import Lapsed
@@ -43,7 +44,13 @@ class Recovery:
         return {row["stage"]: row["due"] for row in self.db.rows(_SQL["due_counts"], {"grace": grace})}
 
     def mend(self) -> None:
-        """Make ready what waits although all it needs is done; free disk that ended jobs still hold."""
+        """Let what stands still for good go on.
+
+        Jobs that an older service left without steps are given theirs; steps that wait although all they need is done
+        are ready; disk that ended jobs still hold is free.
+        """
+        for job in map(rows.job, self.db.rows(_SQL["stepless"])):
+            self.db.rows(_SQL["give_steps"], {"id": job.id, "steps": rows.steps(job.options)})
         self.db.rows(_SQL["unblock"])
         self.db.rows(_SQL["unreserve"])
 

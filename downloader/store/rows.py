@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from downloader.job import Artifact, Job, Options, Resolved, Sidecar
+from downloader.route import steps_for
 from downloader.states import Stage, Status
 from downloader.store.database import Row
 
@@ -40,6 +41,12 @@ def job(row: Row) -> Job:
         updated_at=row["updated_at"],
         request_id=row["request_id"],
     )
+
+
+def steps(options: Options) -> str:
+    """The steps of a job with these options, as the statements that insert them take them."""
+    found = steps_for(options).items()
+    return as_json([{"name": name, "stage": step.stage, "needs": step.needs} for name, step in found])
 
 
 def as_json(value: Any) -> str:

@@ -216,6 +216,24 @@ WITH late AS (
 )
 SELECT id FROM job
 
+-- name: stepless
+-- Unfinished jobs without a step: a service from before there were steps wrote them, after our migrations. One that is
+-- still about them says so in updated_at.
+SELECT * FROM downloader_jobs j
+ WHERE j.status IN ('queued', 'running') AND greatest(j.queued_at, j.updated_at) < now() - interval '1 minute'
+   AND NOT EXISTS (SELECT FROM downloader_steps s WHERE s.job_id = j.id)
+ LIMIT 100
+
+-- name: give_steps
+WITH job AS (
+    SELECT id FROM downloader_jobs WHERE id = %(id)s AND status IN ('queued', 'running') FOR UPDATE
+)
+INSERT INTO downloader_steps (job_id, name, stage, needs, state, ready_at)
+SELECT job.id, s.name, s.stage, ARRAY(SELECT jsonb_array_elements_text(s.needs)),
+       CASE WHEN s.needs = '[]' THEN 'ready' ELSE 'waiting' END, now()
+  FROM job, jsonb_to_recordset(%(steps)s) AS s (name text, stage text, needs jsonb)
+ON CONFLICT DO NOTHING
+
 -- name: unblock
 -- Steps that wait although all they need is done: cannot be, and is mended all the same.
 UPDATE downloader_steps w SET state = 'ready', ready_at = now()
