@@ -90,7 +90,7 @@ def refused(service, job_id, url):
     assert service.request("GET", "/health").status == 200
     assert service.request("GET", "/version").status == 200
     deep = service.request("GET", "/health/deep")
-    assert (deep.status, deep.json()["checks"]["postgres"]) == (503, "failed")
+    assert (deep.status, deep.json()["checks"]["postgres"]) == (503, "cannot be used; the log says why")
 
 
 def children(pid):
