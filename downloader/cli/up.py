@@ -174,10 +174,9 @@ def _announce(settings: Settings, child: "subprocess.Popen[bytes]") -> None:
             time.sleep(LOOK_SECONDS)
             continue
         service.close()
-        click.echo(
-            f"The downloader listens on {settings.http_bind}, here {settings.http_url}"
-            f" (data in {settings.data_dir}). Ctrl-C ends it."
-        )
+        bind, url = settings.http_bind, settings.http_url
+        where = url if url.endswith(f"/{bind}") else f"{bind}, here {url}"
+        click.echo(f"The downloader listens on {where} (data in {settings.data_dir}). Ctrl-C ends it.")
         return
 
 
