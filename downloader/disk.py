@@ -2,7 +2,6 @@
 
 import errno
 import os
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,14 +30,6 @@ def free(path: Path) -> DiskSpace:
 def minimum(settings: Settings, space: DiskSpace) -> int:
     """Bytes that must stay free: the larger of STORAGE_MIN_FREE_BYTES and STORAGE_MIN_FREE_PERCENT of the volume."""
     return max(settings.storage_min_free_bytes, space.total * settings.storage_min_free_percent // 100)
-
-
-def volume_id(path: Path) -> str:
-    """The same text for all processes that write to the volume of ``path`` on this host, another for others.
-
-    Host and device number; on shared volumes each host accounts for itself alone.
-    """
-    return f"{platform.node()}:{_existing(path).stat().st_dev:x}"
 
 
 def is_full(error: OSError) -> bool:

@@ -1,14 +1,10 @@
 """A caller's Authorization header, sealed while its job is unfinished (Fernet: AES-128-CBC with HMAC-SHA256)."""
 
-import os
-from contextlib import suppress
-from pathlib import Path
-from tempfile import NamedTemporaryFile
-
 from cryptography.fernet import Fernet, InvalidToken
 
 from downloader.config import Settings
 from downloader.errors import ExtractionFailed
+from downloader.kept import kept
 
 
 class Vault:
@@ -20,7 +16,7 @@ class Vault:
     @classmethod
     def from_settings(cls, settings: Settings) -> "Vault":
         """With SECRET_KEY, or the key in DATA_DIR/secret.key, which is generated (mode 0600) when it is missing."""
-        return cls(settings.secret_key or _kept_key(settings.data_dir / "secret.key"))
+        return cls(settings.secret_key or kept(settings.data_dir / "secret.key", _fresh))
 
     def seal(self, text: str) -> bytes:
         """``text`` as it may lie in the database."""
@@ -36,18 +32,5 @@ class Vault:
             ) from None
 
 
-def _kept_key(path: Path) -> str:
-    """The key in ``path``; made whole beside it and linked into place, so that many processes may do so at once."""
-    with suppress(FileNotFoundError):
-        return path.read_text(encoding="ascii").strip()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=".secret", mode="wb", delete=False) as fresh:
-        fresh.write(Fernet.generate_key())
-        fresh.flush()
-        os.fsync(fresh.fileno())
-    try:
-        with suppress(FileExistsError):
-            path.hardlink_to(fresh.name)
-    finally:
-        Path(fresh.name).unlink()
-    return path.read_text(encoding="ascii").strip()
+def _fresh() -> str:
+    return Fernet.generate_key().decode()

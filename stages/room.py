@@ -1,6 +1,6 @@
 """Disk set aside for a job over all processes of its volume."""
 
-from downloader import disk
+from downloader import disk, room
 from downloader.config import Settings
 from downloader.errors import InsufficientStorage, LeaseLost, NoRoomYet
 from downloader.store import Claim, Store
@@ -22,7 +22,7 @@ class Room:
         folder = self._settings.data_dir
         space = disk.free(folder)
         minimum = disk.minimum(self._settings, space)
-        made, others = self._store.reserve(claim, disk.volume_id(folder), size, space.free, minimum)
+        made, others = self._store.reserve(claim, room.volume_id(folder), size, space.free, minimum)
         if made:
             return
         left = space.free - minimum

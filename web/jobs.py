@@ -8,7 +8,7 @@ from typing import Any, cast
 import structlog
 from flask import Blueprint, Response, current_app, jsonify, request
 
-from downloader import disk
+from downloader import disk, room
 from downloader.cache_key import cache_key
 from downloader.disk import DiskSpace
 from downloader.errors import BrokerUnavailable, StorageFailed
@@ -153,7 +153,7 @@ def _no_room(here: Parts) -> Refusal | None:
 def _volume(path: Path) -> tuple[DiskSpace, str]:
     """The space of the volume that holds ``path``, and its id; StorageFailed when it does not answer."""
     with at_most(DISK_SECONDS, StorageFailed("The disk does not answer; try again shortly.")):
-        return in_thread(lambda: (disk.free(path), disk.volume_id(path)))
+        return in_thread(lambda: (disk.free(path), room.volume_id(path)))
 
 
 def _announce(here: Parts, job_id: str) -> None:

@@ -338,5 +338,3 @@ def test_disk_figures(tmp_path: Path) -> None:
     settings = Settings(storage_min_free_bytes=100, storage_min_free_percent=20)
     assert disk.minimum(settings, disk.DiskSpace(total=1000, free=0)) == 200
     assert disk.minimum(settings, disk.DiskSpace(total=10, free=0)) == 100
-    assert disk.volume_id(tmp_path) == disk.volume_id(tmp_path / "missing")
-    assert disk.volume_id(tmp_path) != disk.volume_id(Path("/proc"))

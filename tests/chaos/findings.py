@@ -195,7 +195,7 @@ def _left_on_disk(data: Path, standing: set[str]) -> Iterator[str]:
         elif hidden := [file.name for file in item.iterdir() if file.name.startswith(".")]:
             yield f"temporary files {hidden} in artifact folder {item.name}"
     for item in data.iterdir():
-        if item.name not in ("jobs", "artifacts", "secret.key"):
+        if item.name not in ("jobs", "artifacts", "secret.key", "volume.id"):
             yield f"{item.name} in DATA_DIR"
 
 

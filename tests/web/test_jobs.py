@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from downloader import room
 from downloader.broker import Broker
 from downloader.errors import StorageFailed, StorageRefused, StoreUnavailable
 from downloader.job import Progress
@@ -213,9 +214,7 @@ def test_disk_set_aside_counts(make_parts, own_rows):
 
 
 def volume(parts: Parts) -> str:
-    from downloader import disk
-
-    return disk.volume_id(parts.settings.data_dir)
+    return room.volume_id(parts.settings.data_dir)
 
 
 def test_without_postgres(make_parts):
