@@ -67,6 +67,7 @@ class Engine:
         downloads: list[Download] = []
         warnings: list[str] = []
         try:
+            task.check()  # an attempt that was paused since its claim touches no file
             for group in _grouped(tracks):
                 _open(group, context, downloads, warnings)
             self._drive(downloads, wire, task)

@@ -109,6 +109,18 @@ class Journal:
         os.close(self._fd)
 
 
+def newest(path: Path) -> Record | None:
+    """The newest record of the journal at ``path``, whoever writes it; None when there is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        return _newest(fd)
+    finally:
+        os.close(fd)
+
+
 def _newest(fd: int) -> Record | None:
     records = [record for slot in (0, 1) if (record := _decode(os.pread(fd, _SLOT, slot * _SLOT))) is not None]
     return max(records, key=lambda record: record.sequence, default=None)

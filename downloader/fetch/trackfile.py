@@ -7,7 +7,7 @@ from pathlib import Path
 
 from downloader.errors import StorageFailed
 from downloader.fetch.identity import Identity
-from downloader.fetch.journal import Journal, Record, boot_id
+from downloader.fetch.journal import Journal, Record, boot_id, newest
 from downloader.fetch.libc import start_writeback
 from downloader.fetch.limits import MIB
 from downloader.fetch.ranges import Ranges
@@ -22,7 +22,7 @@ class TrackFile:
     """The bytes of one track. Used by one thread; forcing data to the disk happens on ``syncer``'s threads.
 
     Files are called ``<key>.<epoch>-<n>.media`` and ``.journal``. An attempt only ever takes up files of its own epoch
-    or of earlier ones, removes earlier ones that it cannot use, and never opens a later one's.
+    or of earlier ones, removes earlier ones that it cannot use, and leaves alone what a later one began or took up.
     """
 
     def __init__(self, folder: Path, key: str, epoch: int, syncer: Executor) -> None:
@@ -140,31 +140,35 @@ class TrackFile:
     def _resume(self) -> bool:
         """Take up the newest earlier attempt that has a readable journal which nobody writes; remove the others."""
         found = False
-        for epoch, journal_path in self._earlier():
+        for journal_path in self._earlier():
             data_path = journal_path.with_suffix(".media")
-            journal = None if found else Journal.take(journal_path)
+            journal = None if found or self._is_later(newest(journal_path)) else Journal.take(journal_path)
             if journal is not None and self._usable(journal.record, data_path):
                 found = True
                 self._journal_path, self.path = journal_path, data_path
                 self._take_up(journal)
                 continue
-            if journal is not None:
-                journal.close()
-            if epoch <= self._epoch:
+            # A file keeps the name of the attempt that began it, whoever took it up: its record says who that was.
+            if not self._is_later(newest(journal_path)):
                 _remove(journal_path)
+            if journal is not None:
+                journal.close()  # not before: whoever waits for the lock finds the file gone
         return found
 
-    def _earlier(self) -> list[tuple[int, Path]]:
+    def _earlier(self) -> list[Path]:
         found: list[tuple[int, Path]] = []
         for path in self._folder.glob(f"{self._key}.*.journal"):
             number = path.name.removeprefix(f"{self._key}.").partition("-")[0]
             if number.isdecimal() and int(number) <= self._epoch:
                 found.append((int(number), path))
-        return sorted(found, reverse=True)
+        return [path for _, path in sorted(found, reverse=True)]
+
+    def _is_later(self, record: Record | None) -> bool:
+        return record is not None and record.owner > self._epoch
 
     def _usable(self, record: Record | None, data_path: Path) -> bool:
         """Whether the record is ours to go on from, and the file holds at least what it claims."""
-        if record is None or record.owner > self._epoch or not data_path.exists():
+        if record is None or self._is_later(record) or not data_path.exists():
             return False
         claimed = max((end for _, end in record.held(_BOOT)), default=0)
         return data_path.stat().st_size >= claimed

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 from downloader.errors import Cancelled, DownloadError, LeaseLost, TimedOut
 from downloader.fetch import journal
+from downloader.fetch.trackfile import TrackFile
 from tests.fetch.conftest import Bench, in_thread, video
 from tests.fetch.test_sabr import VIDEO, Programme, tracks
 from tests.origin import Call, Origin, media_bytes
@@ -142,6 +144,36 @@ def test_an_old_attempt_never_touches_a_newer_ones_files(origin: Origin, bench: 
     again = bench.fetch(video(slow))
     assert bench.bytes_of(again) == DATA
     assert again.bytes_moved < SIZE
+
+
+@pytest.mark.parametrize("state", ["live", "complete", "left"])
+def test_an_old_attempt_leaves_what_a_newer_one_took_up(tmp_path: Path, state: str) -> None:
+    """The files are called after the attempt that began them, which is older than both."""
+    with ThreadPoolExecutor(1) as executor:
+        begun = TrackFile(tmp_path, "video", 2, executor)
+        os.pwrite(begun.fd, b"x" * 1000, 0)
+        begun.done.add(0, 1000)
+        begun.close()
+        newer = TrackFile(tmp_path, "video", 4, executor)
+        assert (newer.path, newer.done.total) == (begun.path, 1000)
+        if state == "complete":
+            newer.finish(1000)
+        if state != "live":
+            newer.close()
+        older = TrackFile(tmp_path, "video", 3, executor)
+        assert (older.path.name, older.done.total) == ("video.3-0.media", 0)
+        assert newer.path.read_bytes() == b"x" * 1000
+        older.close()
+        if state == "live":
+            newer.close()
+
+
+def test_an_attempt_without_a_claim_touches_no_file(origin: Origin, bench: Bench, slow: str) -> None:
+    stop = Stop(LeaseLost("The lease is lost."))
+    stop.set.set()
+    with pytest.raises(LeaseLost):
+        bench.fetch(video(slow), check=stop.check)
+    assert bench.left() == []
 
 
 @pytest.mark.parametrize("damage", ["torn", "empty", "rubbish", "short data", "no data"])
