@@ -19,8 +19,8 @@ class Identity(msgspec.Struct, frozen=True):
 
     @property
     def verifiable(self) -> bool:
-        """Whether a later response can be told from one of another version by more than its size."""
-        return self.etag is not None or self.last_modified is not None
+        """Whether equal validators prove equal bytes: a weak tag does not (RFC 9110, 8.8.1), and hides the time."""
+        return self.strong is not None or (self.etag is None and self.last_modified is not None)
 
     def conflict(self, other: "Identity", *, vouched: bool = False) -> str | None:
         """Why ``other`` (of a later response) is another object, in words; None when it may be the same.

@@ -94,9 +94,14 @@ def test_an_object_that_changed_in_between_is_started_anew(
     assert len(bench.left()) == 2
 
 
-def test_without_validator_the_seams_are_compared(origin: Origin, bench: Bench, slow: str) -> None:
+@pytest.mark.parametrize(
+    ("etag", "modified"), [(None, None), ('W/"1"', None), ('W/"1"', "Mon, 01 Jan 2024 00:00:00 GMT")]
+)
+def test_without_validator_the_seams_are_compared(
+    origin: Origin, bench: Bench, slow: str, etag: str | None, modified: str | None
+) -> None:
     resource = origin.resource("/v.mp4")
-    resource.etag = None
+    resource.etag, resource.last_modified = etag, modified
     fetch_half(origin, bench, slow)
     resource.body, resource.rate = media_bytes(SIZE, 77), None
     bench.epoch = 2
