@@ -1,7 +1,7 @@
 """From a URL to a request: who may be connected to, which headers go out, in which mode ranges are asked for."""
 
 from dataclasses import dataclass
-from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit, urlunsplit
 
 from downloader.config import Settings
 from downloader.errors import BlockedAddress
@@ -46,6 +46,8 @@ class Router:
         target = urlunsplit(split._replace(fragment=""))
         authority = f"{host}:{_port(split)}"
         if self._is_server(split) and (came_from is None or came_from.policy == self._server):
+            if _climbs(split.path):
+                raise BlockedAddress("The media's path at TypeType-Server is not a plain one.")
             headers = (f"User-Agent: {USER_AGENT}", *self._identification, *self._authorize(split))
             return Request(target, authority, headers, self._server, "header", None)
         packed = host_address(host)
@@ -69,6 +71,11 @@ class Router:
 
 def _port(split: SplitResult) -> int:
     return split.port or _PORTS.get(split.scheme, 0)
+
+
+def _climbs(path: str) -> bool:
+    """Whether what is asked for may be another path than it seems: curl and servers take dot segments out."""
+    return not {".", ".."}.isdisjoint(unquote(path).replace("\\", "/").split("/"))
 
 
 def _is_field(value: str | None) -> bool:

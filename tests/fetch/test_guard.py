@@ -207,6 +207,18 @@ def test_a_redirect_takes_no_authorization_along(origin: Origin, bench: Bench) -
         assert {seen.headers.get("authorization") for seen in media.requests} == {None}
 
 
+@pytest.mark.parametrize("dots", ["..", ".", "%2e%2E", ".%2e", "%2e", "..%2f..", "x%5c.."])
+def test_no_path_of_the_server_leads_elsewhere(origin: Origin, bench: Bench, dots: str) -> None:
+    bench.options = {"typetype_api_base": origin.url("")}
+    with pytest.raises(BlockedAddress):
+        bench.fetch(video(origin.url(f"/proxy/{dots}/admin?url=x")), authorization="Bearer me")
+    with Origin() as media:
+        url = media.add("/v.mp4", script=lambda call: call.status(302, "Location: /a/../w.mp4"))
+        media.add("/w.mp4", DATA)  # elsewhere they do no harm
+        assert bench.bytes_of(bench.fetch(video(url))) == DATA
+    assert origin.requests == []
+
+
 def test_our_own_services_by_address(bench: Bench) -> None:
     bench.options = {"media_allow_networks": ()}
     with socket.create_server(("127.0.0.1", 0)) as service:
