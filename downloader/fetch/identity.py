@@ -4,6 +4,8 @@ import msgspec
 
 from downloader.fetch.http import Head
 
+_LONGEST = 1024  # characters
+
 
 class Identity(msgspec.Struct, frozen=True):
     """Size in bytes (None: not said yet) and validators as the host gave them."""
@@ -40,4 +42,9 @@ class Identity(msgspec.Struct, frozen=True):
 
 def identity_of(head: Head, size: int | None) -> Identity:
     """The identity that a response states; ``size`` is the whole object's, from Content-Range or Content-Length."""
-    return Identity(size, head.get("etag") or None, head.get("last-modified") or None)
+    return Identity(size, _validator(head.get("etag")), _validator(head.get("last-modified")))
+
+
+def _validator(value: str | None) -> str | None:
+    """A validator as the host gave it; None where it could be neither sent back nor kept in a journal."""
+    return value if value and len(value) <= _LONGEST and value.isascii() and value.isprintable() else None

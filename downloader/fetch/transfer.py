@@ -178,9 +178,7 @@ class Wire:
 
     def start(self, exchange: Exchange) -> None:
         """Send the exchange's request; its methods are called from ``run``."""
-        transfer = _Transfer(exchange, self._idle.pop() if self._idle else pycurl.Curl())
-        self._transfers[transfer.curl] = transfer
-        self._send(transfer)
+        self._send(_Transfer(exchange, self._idle.pop() if self._idle else pycurl.Curl()))
 
     def wake(self) -> None:
         """Let ``run`` come back early; from any thread, also after ``close``."""
@@ -243,6 +241,7 @@ class Wire:
         self._set_up(transfer)
         transfer.begin(time.monotonic())
         pool.multi.add_handle(transfer.curl)
+        self._transfers[transfer.curl] = transfer  # only now: what curl does not have cannot be removed from it
 
     def _set_up(self, transfer: _Transfer) -> None:
         curl, request, exchange = transfer.curl, transfer.request, transfer.exchange
@@ -312,15 +311,17 @@ class Wire:
             raise SourceInvalid(f"The media host {transfer.request.host} redirects too often.")
         url = urljoin(transfer.request.url, transfer.location)
         request = self._router.request(url, came_from=transfer.request)
-        self._pools[transfer.request.policy].multi.remove_handle(transfer.curl)
+        self._take_out(transfer)
         transfer.request = request
         self._send(transfer)
 
     def _remove(self, transfer: _Transfer) -> None:
-        curl = transfer.curl
-        del self._transfers[curl]
-        self._pools[transfer.request.policy].multi.remove_handle(curl)
-        self._idle.append(curl)
+        self._take_out(transfer)
+        self._idle.append(transfer.curl)
+
+    def _take_out(self, transfer: _Transfer) -> None:
+        del self._transfers[transfer.curl]
+        self._pools[transfer.request.policy].multi.remove_handle(transfer.curl)
 
     def _watch(self) -> None:
         """End what stalls: curl's own low-speed check averages over five more seconds and has no limit for heads."""

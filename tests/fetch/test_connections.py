@@ -17,6 +17,7 @@ from downloader.fetch import transfer
 from downloader.fetch.failures import curl_error
 from downloader.fetch.guard import Policy
 from downloader.fetch.limits import Limits
+from downloader.fetch.probe import Probe
 from downloader.fetch.route import Request, Router
 from downloader.fetch.transfer import Wire
 from tests.fetch.conftest import QUICK, Bench, settings_for, video
@@ -231,3 +232,16 @@ def test_the_check_before_each_request_judges_the_connected_address(origin: Orig
 )
 def test_curls_codes_in_words(code: int, words: str) -> None:
     assert words in curl_error("host:1", code).message
+
+
+def test_what_curl_does_not_take_leaves_nothing_behind(bench: Bench) -> None:
+    before = sorted(Path("/proc/self/fd").iterdir())
+    router = Router(settings_for(bench.path))
+    wire = Wire(router, bench.limits)
+    probe = Probe(router.request("http://127.0.0.1:1/v.mp4"), bench.limits, lambda _found: None)
+    probe.headers = ("If-Range: \x80",)
+    with pytest.raises(UnicodeEncodeError):
+        wire.start(probe)
+    wire.abort(probe)
+    wire.close()
+    assert sorted(Path("/proc/self/fd").iterdir()) == before

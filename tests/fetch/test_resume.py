@@ -108,6 +108,17 @@ def test_without_validator_the_seams_are_compared(
     assert bench.bytes_of(bench.fetch(video(slow))) == resource.body
 
 
+@pytest.mark.parametrize("etag", ['"caf\xe9"', f'"{"a" * 70_000}"'])
+def test_a_tag_that_cannot_be_kept_is_none(origin: Origin, bench: Bench, slow: str, etag: str) -> None:
+    origin.resource("/v.mp4").etag = etag
+    fetch_half(origin, bench, slow)
+    bench.epoch = 2
+    fetched = bench.fetch(video(slow))
+    assert bench.bytes_of(fetched) == DATA
+    assert fetched.bytes_moved <= SIZE * 0.55
+    assert not any("if-range" in seen.headers for seen in origin.requests)
+
+
 def test_without_validator_an_equal_object_goes_on(origin: Origin, bench: Bench, slow: str) -> None:
     origin.resource("/v.mp4").etag = None
     fetch_half(origin, bench, slow)
