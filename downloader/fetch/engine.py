@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
 from downloader.config import Settings
@@ -56,37 +57,39 @@ class Engine:
         disk stays for a later attempt when the error's verdict says so.
         """
         router = Router(self._settings, authorization=task.authorization, request_id=task.request_id)
-        wire = Wire(
-            router,
-            self._limits,
-            http2=self._settings.download_http2,
-            proxy=self._settings.media_proxy_url,
-            resolve=self._resolve,
-        )
-        context = self._context(task, router, wire)
         downloads: list[Download] = []
         warnings: list[str] = []
-        try:
-            task.check()  # an attempt that was paused since its claim touches no file
-            for group in _grouped(tracks):
-                _open(group, context, downloads, warnings)
-            self._drive(downloads, wire, task)
-        except TimedOut as error:
-            raise TimedOut(_with_reason(error.message, downloads)) from error
-        except OSError as error:
-            raise disk_error(error) from error
-        finally:
-            for download in downloads:
-                download.close()
-            wire.close()
-            context.writer.close()
+        with ExitStack() as stack:  # one entry each: whatever fails to close keeps nothing else open
+            writer = Writer()
+            stack.callback(writer.close)
+            wire = self._wire(router)
+            stack.callback(wire.close)
+            context = self._context(task, router, wire, writer)
+            try:
+                task.check()  # an attempt that was paused since its claim touches no file
+                for group in _grouped(tracks):
+                    _open(group, context, downloads, warnings, stack)
+                self._drive(downloads, wire, task)
+            except TimedOut as error:
+                raise TimedOut(_with_reason(error.message, downloads)) from error
+            except OSError as error:
+                raise disk_error(error) from error
         return _outcome(downloads, warnings)
 
     def close(self) -> None:
         """End the engine's threads."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def _context(self, task: Task, router: Router, wire: Wire) -> Context:
+    def _wire(self, router: Router) -> Wire:
+        return Wire(
+            router,
+            self._limits,
+            http2=self._settings.download_http2,
+            proxy=self._settings.media_proxy_url,
+            resolve=self._resolve,
+        )
+
+    def _context(self, task: Task, router: Router, wire: Wire, writer: Writer) -> Context:
         return Context(
             folder=task.work / FOLDER,
             epoch=task.epoch,
@@ -95,7 +98,7 @@ class Engine:
             limits=self._limits,
             budget=self._budget,
             executor=_Waking(self._executor, wire),
-            writer=Writer(),
+            writer=writer,
             refresh=task.refresh,
             workers=self._settings.download_workers,
             chunk_size=self._settings.download_chunk_size,
@@ -147,13 +150,23 @@ class _Waking(Executor):
         return future
 
 
-def _open(tracks: Sequence[Track], context: Context, downloads: list[Download], warnings: list[str]) -> None:
+def _open(
+    tracks: Sequence[Track], context: Context, downloads: list[Download], warnings: list[str], stack: ExitStack
+) -> None:
     try:
-        downloads.append(_download(tracks, context))
+        download = _download(tracks, context)
+        stack.callback(_let_go, download)
+        downloads.append(download)
     except DownloadError as error:
         if not all(track.optional for track in tracks):
             raise
         warnings.append(error.message)
+
+
+def _let_go(download: Download) -> None:
+    """How the job ends is decided by now; what could not be noted any more is fetched again."""
+    with suppress(DownloadError, OSError):
+        download.close()
 
 
 def _download(tracks: Sequence[Track], context: Context) -> Download:

@@ -99,14 +99,14 @@ class RangedTrack:
 
     def close(self) -> None:
         """See Download."""
-        self._abort_all()
-        self._state.links.cancel()
-        if self._finishing is not None:
-            self._finishing.exception()
-        if self.error is not None and (self.error.verdict is Verdict.FAIL or self.optional):
-            self._state.file.discard()
-        else:
-            self._state.file.close()
+        try:
+            self._abort_all()
+            self._state.links.cancel()
+            if self._finishing is not None:
+                self._finishing.exception()
+        finally:
+            final = self.error is not None and (self.error.verdict is Verdict.FAIL or self.optional)
+            self._state.file.discard() if final else self._state.file.close()
 
     def accept(self, chunk: Chunk, head: Head) -> None:
         """Judge the head of an answer; called by the chunk, inside curl's callback."""

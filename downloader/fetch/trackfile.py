@@ -3,6 +3,7 @@
 import os
 import time
 from concurrent.futures import Executor, Future
+from contextlib import ExitStack
 from pathlib import Path
 
 from downloader.errors import StorageFailed
@@ -42,6 +43,7 @@ class TrackFile:
         self.complete: bool
         self._journal: Journal
         self._journal_path: Path
+        self._open = ExitStack()  # what is to be closed
         self._synced: Ranges
         self._sequence: int
         self._noted_at: float
@@ -49,8 +51,11 @@ class TrackFile:
         self._noted_bytes: int
         self._started_bytes: int  # how many the disk has begun with
         folder.mkdir(parents=True, exist_ok=True)
-        if not self._resume():
-            self._create()
+        with ExitStack() as failed:
+            failed.callback(self._open.close)
+            if not self._resume():
+                self._create()
+            failed.pop_all()
 
     def note(self, *, force: bool = False) -> None:
         """Write the journal when there is enough to say, and start forcing data to the disk when it is time."""
@@ -92,16 +97,19 @@ class TrackFile:
 
     def discard(self) -> None:
         """Remove the files."""
-        _remove(self._journal_path)
-        self.close()
+        try:
+            _remove(self._journal_path)
+        finally:
+            self.close()
 
     def close(self) -> None:
-        """Note what is there and let go of the files."""
+        """Note what is there and let go of the files, also when that cannot be noted. Closing again does nothing."""
+        self._open.close()
+
+    def _note_last(self) -> None:
         self._settle(wait=True)
         if not self.complete:
             self._write(complete=False)
-        os.close(self.fd)
-        self._journal.close()
 
     @property
     def _writing_back(self) -> bool:
@@ -176,8 +184,7 @@ class TrackFile:
     def _take_up(self, journal: Journal) -> None:
         record = journal.record
         assert record is not None  # noqa: S101 - _usable has seen it
-        self.fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-        self._begin(journal, record.identity, record.held(_BOOT))
+        self._begin(journal, os.O_RDWR, record.identity, record.held(_BOOT))
         self._synced = Ranges(record.synced)
         self.pieces = record.pieces if self.done.prefix >= record.pieces[1] else (0, 0)
         self.early = tuple(piece for piece in record.early if self.done.holds(piece[1], piece[2]))
@@ -197,11 +204,13 @@ class TrackFile:
                 continue
             break
         self.path = self._journal_path.with_suffix(".media")
-        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        self._begin(journal, Identity(), Ranges())
+        self._begin(journal, os.O_RDWR | os.O_CREAT | os.O_TRUNC, Identity(), Ranges())
         self._write(complete=False)
 
-    def _begin(self, journal: Journal, identity: Identity, done: Ranges) -> None:
+    def _begin(self, journal: Journal, flags: int, identity: Identity, done: Ranges) -> None:
+        self._open.callback(journal.close)
+        self.fd = os.open(self.path, flags | os.O_CLOEXEC, 0o644)
+        self._open.callback(os.close, self.fd)
         self._journal = journal
         self.identity = identity
         self.done = done
@@ -212,6 +221,7 @@ class TrackFile:
         self._sequence = 0
         self._noted_at = self._synced_at = time.monotonic()
         self._noted_bytes = self._started_bytes = done.total
+        self._open.callback(self._note_last)
 
 
 def _remove(journal_path: Path) -> None:

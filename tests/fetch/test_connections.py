@@ -235,7 +235,7 @@ def test_curls_codes_in_words(code: int, words: str) -> None:
 
 
 def test_what_curl_does_not_take_leaves_nothing_behind(bench: Bench) -> None:
-    before = sorted(Path("/proc/self/fd").iterdir())
+    before = set(Path("/proc/self/fd").iterdir())
     router = Router(settings_for(bench.path))
     wire = Wire(router, bench.limits)
     probe = Probe(router.request("http://127.0.0.1:1/v.mp4"), bench.limits, lambda _found: None)
@@ -244,4 +244,4 @@ def test_what_curl_does_not_take_leaves_nothing_behind(bench: Bench) -> None:
         wire.start(probe)
     wire.abort(probe)
     wire.close()
-    assert sorted(Path("/proc/self/fd").iterdir()) == before
+    assert set(Path("/proc/self/fd").iterdir()) <= before

@@ -1,5 +1,6 @@
 """Attempts that end in the middle, and those that take up what they left."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from downloader.errors import Cancelled, DownloadError, LeaseLost, TimedOut
-from downloader.fetch import journal
+from downloader.errors import Cancelled, DownloadError, Draining, LeaseLost, TimedOut
+from downloader.fetch import journal, trackfile
 from downloader.fetch.trackfile import TrackFile
 from tests.fetch.conftest import Bench, in_thread, video
 from tests.fetch.test_sabr import VIDEO, Programme, tracks
@@ -126,6 +127,35 @@ def test_without_validator_an_equal_object_goes_on(origin: Origin, bench: Bench,
     fetched = bench.fetch(video(slow))
     assert bench.bytes_of(fetched) == DATA
     assert fetched.bytes_moved <= SIZE * 0.55
+
+
+def test_a_disk_that_fails_at_the_end_changes_no_end(
+    origin: Origin, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data is being forced to the disk when the job is to end, and only then the disk says that it failed."""
+    begun, ended = threading.Semaphore(0), threading.Event()
+
+    def failing(_fd: int) -> None:
+        begun.release()
+        ended.wait()
+        raise OSError(errno.EIO, "I/O error")
+
+    def check() -> None:
+        if bench.progress and bench.progress[-1][0] > SIZE and begun.acquire(blocking=False):
+            ended.set()
+            raise Draining("The worker shuts down.")
+
+    paths = [origin.add(f"/{key}", DATA, etag='"one"', rate=3_000_000) for key in ("video", "audio")]
+    found = [video(url, SIZE, key=key) for url, key in zip(paths, ("video", "audio"), strict=True)]
+    with monkeypatch.context() as patch:
+        patch.setattr(trackfile, "_SYNC_SECONDS", 0.0)
+        patch.setattr(os, "fdatasync", failing)
+        with pytest.raises(Draining):
+            bench.fetch(*found, check=check)
+    bench.epoch = 2
+    fetched = bench.fetch(*found)
+    assert fetched.bytes_moved < SIZE * 1.5
+    assert [track.path for track in fetched.tracks] == ["fetch/video.1-0.media", "fetch/audio.1-0.media"]
 
 
 def test_a_paused_writer_keeps_its_files_to_itself(origin: Origin, bench: Bench, slow: str) -> None:
