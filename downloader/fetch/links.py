@@ -60,6 +60,7 @@ class Links:
         if fresh is None:
             self._take_proxy(self._reason or SourceInvalid("The media's link is not valid any more."))
             return None
+        self.track = fresh  # its proxy's link too: the old one leads to what has expired
         self.request = self._router.request(fresh.url)
         self.number += 1
         return fresh

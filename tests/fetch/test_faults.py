@@ -311,6 +311,23 @@ def test_the_proxy_serves_what_the_host_does_not(origin: Origin, bench: Bench, f
     assert sent == {"/v.mp4": None, "/api/proxy": "Bearer me"}
 
 
+def test_the_proxy_is_asked_for_the_fresh_link(origin: Origin, bench: Bench) -> None:
+    bench.options = {"typetype_api_base": origin.url("")}
+
+    def script(call: Call) -> None:
+        call.serve() if call.seen.query["url"] == "fresh" else call.status(403)
+
+    origin.add("/proxy", DATA, script=script)
+    old, new = (
+        video(origin.url(f"/{name}.mp4?fault=403"), SIZE, proxy_url=origin.url(f"/proxy?url={name}"))
+        for name in ("stale", "fresh")
+    )
+    for name in ("stale", "fresh"):
+        origin.add(f"/{name}.mp4", DATA)
+    assert bench.bytes_of(bench.fetch(old, refresh=lambda _track: new)) == DATA
+    assert {seen.query["url"] for seen in origin.requests if seen.path == "/proxy"} == {"fresh"}
+
+
 def test_a_refused_connection(bench: Bench) -> None:
     with pytest.raises(UpstreamUnavailable, match="refused the connection"):
         bench.fetch(video("http://127.0.0.1:1/v.mp4"))
