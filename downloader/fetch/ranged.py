@@ -221,6 +221,8 @@ class RangedTrack:
             chunk.unbounded = False
         if not chunk.whole or chunk.unbounded:
             self._broken(chunk, error, now)
+        else:
+            self._faults = 0
 
     def _broken(self, chunk: Chunk, error: DownloadError | None, now: float) -> None:
         """Something of the chunk is missing."""

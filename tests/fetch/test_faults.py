@@ -164,6 +164,21 @@ def test_worth_another_try_later(origin: Origin, bench: Bench, fault: str) -> No
     assert caught.value.verdict == "retry"
 
 
+@pytest.mark.parametrize("fault", ["page", "wrong_start"])
+def test_faults_that_come_apart_throw_nothing_away(origin: Origin, bench: Bench, fault: str) -> None:
+    """One connection, so that a chunk ends between any two of them."""
+    bench.options = {"download_workers": 1, "download_chunk_size": SIZE // 16}
+
+    def script(call: Call) -> None:
+        faults.BY_NAME[fault](call) if call.number % 4 == 0 else call.serve()
+
+    url = origin.add("/v.mp4", DATA, etag='"one"', script=script)
+    fetched = bench.fetch(video(url, SIZE))
+    assert bench.bytes_of(fetched) == DATA
+    assert fetched.bytes_moved == SIZE
+    assert all("range" in seen.headers for seen in origin.requests)
+
+
 def test_an_empty_object(origin: Origin, bench: Bench) -> None:
     with pytest.raises(SourceInvalid, match="empty"):
         bench.fetch(video(origin.add("/v.mp4", b"")))
