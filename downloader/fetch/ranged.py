@@ -4,7 +4,6 @@ import contextlib
 import os
 import time
 from concurrent.futures import Future
-from dataclasses import replace
 
 import msgspec
 
@@ -50,7 +49,7 @@ class RangedTrack:
         self._probe: Probe | None = None
         self._finishing: Future[None] | None = None
         self._unwritten: OSError | None = None
-        self._faults = self._restarts = self._launched = 0
+        self._faults = self._restarts = self._launched = self._thieves_failed = 0
         self._paused_until = self._thief_not_before = self._flushed_at = 0.0
         self._pace: float | None = None  # bytes per second of a typical connection, lately
         self._wait = 0.0  # seconds that it waits for a head
@@ -114,6 +113,8 @@ class RangedTrack:
         self._state.accept(chunk, head)
         if self._state.pinned and not pinned:
             self._context.wire.wake()  # the others may begin
+        if not chunk.owns:
+            self._thieves_failed = 0
         takeover.win(chunk)
 
     def wrote(self, start: int, end: int) -> None:
@@ -150,14 +151,7 @@ class RangedTrack:
         return min(most, ramp, max(int(least), self._state.gaps.bytes // (2 * context.workers)))
 
     def _launch(self, gap: Gap, now: float) -> Chunk:
-        request = self._state.links.request
-        headers: tuple[str, ...] = ()
-        if self._state.querying:
-            mark = "&" if "?" in request.url else "?"
-            request = replace(request, url=f"{request.url}{mark}range={gap.start - gap.overlap}-{gap.end - 1}")
-        else:
-            request = replace(request, mode="header")
-            headers = self._range_headers(gap)
+        request, headers = self._state.ask(gap)
         span = (gap.start - gap.overlap, gap.end)
         chunk = Chunk(
             self,
@@ -177,14 +171,6 @@ class RangedTrack:
         self._active.add(chunk)
         self._launched += 1
         return chunk
-
-    def _range_headers(self, gap: Gap) -> tuple[str, ...]:
-        if self._state.plain and gap.start == 0:
-            return ()
-        last = "" if gap.end == UNKNOWN else str(gap.end - 1)
-        headers = (f"Range: bytes={gap.start - gap.overlap}-{last}",)
-        strong = self._state.file.identity.strong
-        return (*headers, f"If-Range: {strong}") if strong and self._state.if_range else headers
 
     def _thief(self, now: float) -> Chunk | None:
         """A request that takes over from the slowest; both run until its first byte is there."""
@@ -214,7 +200,8 @@ class RangedTrack:
     def _settle(self, chunk: Chunk, error: DownloadError | None) -> None:
         now = time.monotonic()
         if not chunk.owns:
-            self._thief_not_before = now + self._context.backoff(1)
+            self._thieves_failed += error is not None
+            self._thief_not_before = now + self._pause(chunk, error, self._thieves_failed, now)
             return
         if chunk.unbounded and error is None:
             self._state.size = chunk.end = chunk.at
@@ -247,20 +234,24 @@ class RangedTrack:
 
     def _again(self, chunk: Chunk, error: DownloadError, now: float) -> None:
         """Another try of what is left, after a pause that grows with each failure without progress."""
-        if isinstance(error, HostBusy):
-            self._context.budget.blame(chunk.request.host, now)
         progress = chunk.at - chunk.first >= min(_PROGRESS, max(1, (chunk.end - chunk.first) // 2))
         # A host that serves others of ours at the same time complains about their number, not about this range.
         bearable = isinstance(error, HostBusy) and bool(self._active)
         failures = 0 if progress else chunk.failures + (not bearable)
-        pause = self._context.backoff(max(1, failures))
+        pause = self._pause(chunk, error, failures, now)
         if error.retry_after is not None:
-            pause = max(pause, min(error.retry_after, self._context.limits.retry_after_cap))
             self._paused_until = max(self._paused_until, now + pause)
         if failures >= self._context.limits.attempts:
             self._state.links.replace(error, expired=False)
             failures = 0
         self._requeue(chunk, now, pause=pause, failures=failures)
+
+    def _pause(self, chunk: Chunk, error: DownloadError | None, failures: int, now: float) -> float:
+        """How long to wait after ``failures`` in a row, in seconds; a busy host gets fewer connections from now on."""
+        if isinstance(error, HostBusy):
+            self._context.budget.blame(chunk.request.host, now)
+        asked = (error.retry_after if error is not None else None) or 0.0
+        return max(self._context.backoff(max(1, failures)), min(asked, self._context.limits.retry_after_cap))
 
     def _fault(self, chunk: Chunk, error: DownloadError, now: float) -> None:
         """A breach of the range protocol: again, then by header, then in one piece, then from elsewhere."""

@@ -1,13 +1,16 @@
 """What is known about a track that comes by ranges, and what each answer adds to it."""
 
+from dataclasses import replace
+
 from downloader.errors import MediaTooLarge, SourceInvalid, UpstreamChanged
 from downloader.fetch import answers
 from downloader.fetch.chunk import Chunk
 from downloader.fetch.failures import LengthUnknown, RangeRefused
-from downloader.fetch.gaps import Gap, Gaps
+from downloader.fetch.gaps import UNKNOWN, Gap, Gaps
 from downloader.fetch.http import Head, unsatisfied_size
 from downloader.fetch.identity import Identity, identity_of
 from downloader.fetch.links import Links
+from downloader.fetch.route import Request
 from downloader.fetch.task import Context
 from downloader.fetch.trackfile import TrackFile
 from downloader.fetch.transfer import utc_now
@@ -49,6 +52,19 @@ class RangeState:
     def querying(self) -> bool:
         """Whether ranges are asked for by ``&range=``, which takes a known size."""
         return self.query and self.size is not None and self.links.request.mode == "query"
+
+    def ask(self, gap: Gap) -> tuple[Request, tuple[str, ...]]:
+        """The request for a gap and its header lines."""
+        request, start = self.links.request, gap.start - gap.overlap
+        if self.querying:
+            mark = "&" if "?" in request.url else "?"
+            return replace(request, url=f"{request.url}{mark}range={start}-{gap.end - 1}"), ()
+        request = replace(request, mode="header")
+        if self.plain and gap.start == 0:
+            return request, ()
+        line = f"Range: bytes={start}-{'' if gap.end == UNKNOWN else gap.end - 1}"
+        strong = self.file.identity.strong
+        return request, (line, f"If-Range: {strong}") if strong and self.if_range else (line,)
 
     def accept(self, chunk: Chunk, head: Head) -> None:
         """Judge the head of an answer; raises to refuse it. Inside curl's callback: it touches no other request."""

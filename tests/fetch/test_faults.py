@@ -285,6 +285,25 @@ def test_retry_after_is_heeded_and_capped(origin: Origin, bench: Bench, form: st
     assert 0.28 <= asked[1] - asked[0] < 2.0
 
 
+def test_a_host_that_bears_no_second_connection_is_believed(origin: Origin, bench: Bench) -> None:
+    """The first one takes all there is: the second would take over from it."""
+    bench.limits = replace(QUICK, retry_after_cap=60.0)
+    size, serving = 900_000, threading.Lock()
+
+    def script(call: Call) -> None:
+        if not serving.acquire(blocking=False):
+            call.status(429, "Retry-After: 60")
+            return
+        try:
+            call.serve()
+        finally:
+            serving.release()
+
+    url = origin.add("/v.mp4", DATA[:size], etag='"one"', rate=1_000_000, script=script)
+    assert bench.bytes_of(bench.fetch(video(url, size))) == DATA[:size]
+    assert origin.count() == 2
+
+
 @pytest.mark.parametrize("status", [403, 410])
 def test_an_expired_link_goes_on_with_a_fresh_one(origin: Origin, bench: Bench, status: int) -> None:
     old = origin.add("/old.mp4", DATA, etag='"one"', script=faults.after(2, faults.BY_NAME[str(status)]))
