@@ -46,7 +46,7 @@ class Exchange(Protocol):
     """When the connection counts as stalled."""
 
     def head(self, head: Head) -> None:
-        """The final answer's head, before its first body byte. Raises a DownloadError to refuse it."""
+        """The final answer's head, before its first body byte. Raises a DownloadError to refuse it, or OSError."""
 
     def body(self, data: bytes, /) -> int | None:
         """The next bytes. None goes on; -1 ends the transfer; may raise OSError or DownloadError."""
@@ -109,8 +109,9 @@ class _Transfer:
             self.exchange.head(head)
         except DownloadError as error:
             self.error = error
-            return -1
-        return None
+        except OSError as error:
+            self.error = disk_error(error)
+        return None if self.error is None else -1
 
     def stalled(self, now: float) -> str | None:
         """Why the transfer counts as stalled, in words, or None."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from downloader.errors import Cancelled, DownloadError, Draining, LeaseLost, TimedOut
+from downloader.errors import Cancelled, DownloadError, Draining, InsufficientStorage, LeaseLost, TimedOut
 from downloader.fetch import journal, trackfile
 from downloader.fetch.trackfile import TrackFile
 from tests.fetch.conftest import Bench, in_thread, video
@@ -430,8 +430,6 @@ def test_a_job_out_of_time_says_what_failed_last(origin: Origin, bench: Bench, t
 def test_a_full_disk_is_said_clearly(origin: Origin, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     import resource
 
-    from downloader.errors import InsufficientStorage
-
     url = origin.add("/v.mp4", DATA)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -442,3 +440,18 @@ def test_a_full_disk_is_said_clearly(origin: Origin, bench: Bench, monkeypatch: 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert bench.left() == []
+
+
+def test_a_disk_that_is_full_for_the_journal_too(origin: Origin, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first answer says about the object cannot be noted: inside curl's callback."""
+    write = journal.Journal.write
+
+    def full(self: journal.Journal, record: journal.Record) -> None:
+        if record.identity.size is not None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, record)
+
+    monkeypatch.setattr(journal.Journal, "write", full)
+    with pytest.raises(InsufficientStorage):
+        bench.fetch(video(origin.add("/v.mp4", DATA)))
+    assert origin.count() == 1
