@@ -133,7 +133,8 @@ class Engine:
         done = sum(download.done for download in live)
         if done > self._settings.media_max_bytes:
             raise MediaTooLarge("The media is larger than this service takes.")
-        task.progress(done, sum(download.total for download in live))
+        known = all(download.total or download.optional for download in live)
+        task.progress(done, sum(download.total for download in live) if known else 0)
 
 
 class _Waking(Executor):

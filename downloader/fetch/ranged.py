@@ -62,7 +62,8 @@ class RangedTrack:
     @property
     def total(self) -> int:
         """See Download."""
-        return max(self._state.size or self._state.track.size or 0, self.done)
+        size = self._state.size or self._state.track.size
+        return 0 if size is None else max(size, self.done)
 
     def next(self, now: float) -> Chunk | Probe | None:
         """See Download."""

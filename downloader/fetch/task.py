@@ -22,8 +22,9 @@ class Task:
     """One job's fetch.
 
     ``work`` is the job's folder, ``epoch`` fences its files. ``check()`` raises when the job is to end;
-    ``progress(done, total)`` takes bytes. ``refresh(track)`` resolves an expired link again (blocking, in a thread of
-    its own). ``deadline`` is a monotonic time, None for no limit.
+    ``progress(done, total)`` takes bytes, ``total`` is 0 while a track that must come has no known length.
+    ``refresh(track)`` resolves an expired link again (blocking, in a thread of its own). ``deadline`` is a monotonic
+    time, None for no limit.
     """
 
     work: Path
@@ -77,7 +78,7 @@ class Download(Protocol):
 
     @property
     def total(self) -> int:
-        """Bytes expected, as far as known."""
+        """Bytes expected, as far as known; 0 while nothing is."""
 
     @property
     def moved(self) -> int:

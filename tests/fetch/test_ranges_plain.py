@@ -1,9 +1,11 @@
 """Tracks that are served well."""
 
+import threading
+
 import pytest
 
 from tests.fetch.conftest import Bench, video
-from tests.origin import Origin, media_bytes
+from tests.origin import Call, Origin, media_bytes
 
 SIZE = 5_300_001
 
@@ -49,6 +51,28 @@ def test_progress_counts_what_is_on_disk(origin: Origin, bench: Bench, transport
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert len({done for done, _ in seen}) > 3
     assert seen[-1][0] == fetched.tracks[0].size
+
+
+def test_no_length_no_share(origin: Origin, bench: Bench) -> None:
+    """While nobody knows how much there is, the first byte is not all of it."""
+    data, seen = media_bytes(300_000), threading.Event()
+
+    def script(call: Call) -> None:
+        call.head(200, "Content-Type: video/mp4", "Transfer-Encoding: chunked")
+        call.raw(b"%x\r\n" % len(data) + data + b"\r\n")
+        seen.wait(10)  # until the first bytes are told of
+        call.raw(b"0\r\n\r\n")
+
+    def progress(done: int, total: int) -> None:
+        bench.progress.append((done, total))
+        if done > 1000:
+            seen.set()
+
+    audio = video(origin.add("/a.mp4", data[:1000]), 1000, key="audio", kind="audio")
+    bench.fetch(video(origin.add("/v.mp4", b"", script=script)), audio, progress=progress)
+    assert seen.is_set()
+    assert {total for done, total in bench.progress if done < len(data) + 1000} <= {0}
+    assert bench.progress[-1] == (len(data) + 1000, len(data) + 1000)
 
 
 def test_many_tracks_at_once(origin: Origin, bench: Bench) -> None:
