@@ -47,6 +47,8 @@ class Engine:
         per_host = max(settings.download_workers, min(_MAX_PER_HOST, settings.download_workers * _HOST_SHARE))
         self._budget = HostBudget(per_host)
         self._executor = ThreadPoolExecutor(max_workers=8, thread_name_prefix="fetch-disk")
+        # Apart, because resolving a link again may take as long as TypeType-Server takes.
+        self._resolvers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="fetch-links")
         self._users = itertools.count(1)
         keep_freed_memory(_KEPT)
 
@@ -78,7 +80,8 @@ class Engine:
 
     def close(self) -> None:
         """End the engine's threads."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        for executor in (self._resolvers, self._executor):
+            executor.shutdown(wait=True, cancel_futures=True)
 
     def _wire(self, router: Router) -> Wire:
         return Wire(
@@ -98,6 +101,7 @@ class Engine:
             limits=self._limits,
             budget=self._budget,
             executor=_Waking(self._executor, wire),
+            resolvers=_Waking(self._resolvers, wire),
             writer=writer,
             refresh=task.refresh,
             workers=self._settings.download_workers,

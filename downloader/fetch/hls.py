@@ -33,7 +33,7 @@ class HlsTrack(Sequence):
     """First the playlist (through masters, by height), then keys and segments."""
 
     def __init__(self, track: Track, context: Context) -> None:
-        self._links = Links(track, context.router, context.refresh, context.executor)
+        self._links = Links(track, context.router, context.refresh, context.resolvers)
         super().__init__([track], context)
         self.apart = False
         """Whether the programme's sound is to be had by a track of its own."""

@@ -28,7 +28,7 @@ class RangeState:
 
     def __init__(self, track: Track, context: Context) -> None:
         self.track = track
-        self.links = Links(track, context.router, context.refresh, context.executor)
+        self.links = Links(track, context.router, context.refresh, context.resolvers)
         self.file = TrackFile(context.folder, track.key, context.epoch, context.executor)
         limits = context.limits
         self.small = {"subtitle": limits.subtitle_bytes, "image": limits.image_bytes}.get(track.kind)

@@ -48,6 +48,9 @@ class Context:
     limits: Limits
     budget: HostBudget
     executor: Executor
+    """For what waits for the disk."""
+    resolvers: Executor
+    """For what waits for TypeType-Server."""
     writer: Writer
     refresh: Refresh | None
     workers: int

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,8 @@ from downloader.errors import (
     UpstreamChanged,
     UpstreamUnavailable,
 )
-from tests.fetch.conftest import QUICK, Bench, video
+from downloader.fetch.engine import Engine
+from tests.fetch.conftest import QUICK, Bench, in_thread, settings_for, video
 from tests.origin import Call, Origin, faults, media_bytes
 from tests.origin.server import Script
 
@@ -318,6 +320,30 @@ def test_an_expired_link_goes_on_with_a_fresh_one(origin: Origin, bench: Bench, 
     assert bench.bytes_of(fetched) == DATA
     assert asked == ["once"]
     assert fetched.bytes_moved == SIZE
+
+
+def test_slow_links_hold_no_other_job_up(origin: Origin, bench: Bench, tmp_path: Path) -> None:
+    """Eight tracks of one job wait for fresh links; another job's track is finished meanwhile."""
+    engine = Engine(settings_for(tmp_path), bench.limits)
+    asked, answer = threading.Semaphore(0), threading.Event()
+
+    def refresh(_track: object) -> None:
+        asked.release()
+        answer.wait(20)
+
+    gone = origin.add("/gone", script=lambda call: call.status(403))
+    waiting = [video(gone, 100, key=f"sub-{number}", optional=True) for number in range(8)]
+    other = Bench(tmp_path / "other")
+    thread, found = in_thread(lambda: engine.fetch(waiting, bench.task(refresh=refresh)))
+    try:
+        for _ in waiting:
+            assert asked.acquire(timeout=10)
+        engine.fetch([video(origin.add("/v.mp4", DATA), SIZE)], other.task(deadline=time.monotonic() + 10))
+        assert found == []
+    finally:
+        answer.set()
+        thread.join()
+        engine.close()
 
 
 def test_a_fresh_link_to_another_object_starts_anew(origin: Origin, bench: Bench) -> None:
