@@ -5,6 +5,7 @@ moves, and a cancel must be seen sooner.
 """
 
 import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pycurl
 _CA_FILE = ssl.get_default_verify_paths().cafile
 _POLL_SECONDS = 0.1
 _CONNECT_SECONDS = 10
+_FAREWELL = 0.1  # seconds that closing a connection usually ends well within
 _MAX_HEADER_BYTES = 65_536
 
 
@@ -48,6 +50,12 @@ class Connection:
 
     def close(self) -> None:
         """End the connection."""
+        # curl waits for a name server that does not answer, up to 10 s: not in the caller's thread.
+        closing = threading.Thread(target=self._end, name="typetype-close", daemon=True)
+        closing.start()
+        closing.join(_FAREWELL)
+
+    def _end(self) -> None:
         self._multi.close()
         self._easy.close()
 

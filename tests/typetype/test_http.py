@@ -90,3 +90,20 @@ def test_an_untrusted_certificate(url, tmp_path):
     another = make_certificate(tmp_path / "another.pem")
     with pytest.raises(TransferFailed, match="certificate is not trusted"):
         get(url, str(another))
+
+
+def test_closing_waits_for_no_name_server() -> None:
+    """Curl joins the thread that looks a name up, which may take as long as a resolver that does not answer."""
+    answered, closed = threading.Event(), threading.Event()
+
+    class Stuck:
+        def close(self) -> None:
+            answered.wait(20)
+            closed.set()
+
+    connection = Connection()
+    connection._multi = Stuck()  # what curl does there cannot be brought about on loopback
+    connection.close()
+    assert not closed.is_set()
+    answered.set()
+    assert closed.wait(20)
