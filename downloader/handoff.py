@@ -80,7 +80,8 @@ class Media(msgspec.Struct, frozen=True, rename="camel"):
 class Plan(msgspec.Struct, frozen=True, rename="camel"):
     """resolve → fetch and mux: the tracks to fetch and what to make of them.
 
-    ``reserve_bytes`` is the disk to set aside before fetching. ``resolved`` and ``warnings`` go to the job's row.
+    ``reserve_bytes`` is all that the work folder will come to hold, tracks and output. ``resolved`` and ``warnings`` go
+    to the job's row.
     """
 
     tracks: tuple[Track, ...]
@@ -139,7 +140,7 @@ class Achieved(msgspec.Struct, frozen=True, kw_only=True):
     """What a finished step commits.
 
     ``outputs`` (a Struct of this module) is kept for the steps that need it. The rest, where it is not None, goes to
-    the job's row in the same transaction. ``reserve_bytes`` resizes the job's disk reservation from here on.
+    the job's row in the same transaction.
     """
 
     outputs: msgspec.Struct
@@ -150,4 +151,3 @@ class Achieved(msgspec.Struct, frozen=True, kw_only=True):
     artifact: Artifact | None = None
     sidecars: tuple[Sidecar, ...] = ()
     total_bytes: int | None = None
-    reserve_bytes: int | None = None

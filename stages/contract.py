@@ -24,8 +24,8 @@ class StepContext:
     ``authorization`` is the caller's header, decrypted, or None. ``progress(done, total)`` (bytes, or any unit that
     rises) may be called as often as one likes and costs nothing; ``check()`` raises Cancelled, LeaseLost, Draining or
     TimedOut, is cheap, and must be called at least every half second. Both are safe from any thread.
-    ``reserve(bytes)`` sets disk aside for the job over all processes of the volume, replacing what it held; raises
-    NoRoomYet, InsufficientStorage or LeaseLost.
+    ``reserve(bytes)`` sets disk aside for all that ``work`` will come to hold, what lies there already included, over
+    all processes of the volume, replacing what the job held; raises NoRoomYet, InsufficientStorage or LeaseLost.
     """
 
     job: Job

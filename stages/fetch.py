@@ -29,7 +29,6 @@ class FetchStage:
             total_bytes=size,
             warnings=fetched.warnings,
             fields={"bytes": size, "bytes_moved": fetched.bytes_moved, "tracks": len(fetched.tracks)},
-            reserve_bytes=max(0, plan.reserve_bytes - size),
         )
 
     def close(self) -> None:

@@ -1,9 +1,11 @@
 """Disk set aside for a job over all processes of its volume."""
 
+from typing import NoReturn
+
 from downloader import disk, room
 from downloader.config import Settings
 from downloader.errors import InsufficientStorage, LeaseLost, NoRoomYet
-from downloader.store import Claim, Store
+from downloader.store import Claim, Reserved, Store
 
 
 class Room:
@@ -14,24 +16,30 @@ class Room:
         self._store = store
 
     def reserve(self, claim: Claim, size: int) -> None:
-        """Set ``size`` bytes aside, in place of what the claim's job held.
+        """Set aside ``size`` bytes for all that the job's folder will come to hold, in place of what the job held.
 
-        Raises InsufficientStorage when it cannot fit even alone, NoRoomYet when it will once others are done,
-        LeaseLost when the claim holds no more.
+        Raises InsufficientStorage when it could not fit even if all others had ended, NoRoomYet when it may once some
+        have, LeaseLost when the claim holds no more.
         """
-        folder = self._settings.data_dir
-        space = disk.free(folder)
-        minimum = disk.minimum(self._settings, space)
-        made, others = self._store.reserve(claim, room.volume_id(folder), size, space.free, minimum)
-        if made:
-            return
-        left = space.free - minimum
-        if left - others >= size:
+        settings, store = self._settings, self._store
+        volume = room.volume_id(settings.data_dir)
+        # In this order: what is written in between counts twice, never not at all.
+        written = room.written(settings, {*store.reserved(volume), claim.job.id})
+        space = disk.free(settings.data_dir)
+        minimum = disk.minimum(settings, space)
+        answer = store.reserve(claim, volume, size, left=space.free - minimum, written=written)
+        if not answer.made:
+            self._refuse(answer, space, minimum, size, max(0, size - written[claim.job.id]))
+
+    def _refuse(self, answer: Reserved, space: disk.DiskSpace, minimum: int, size: int, to_come: int) -> NoReturn:
+        if not answer.holds:
             raise LeaseLost("The step was ended or taken over elsewhere.")
-        if left >= size:
-            raise NoRoomYet(f"Waiting for disk: {size} bytes needed, other jobs hold {others} of {space.free} free.")
-        raise InsufficientStorage(
-            f"Not enough disk: {size} bytes are needed and {space.free} are free, of which {minimum} must stay so.",
-            free=space.free,
-            required=size + minimum,
+        if space.free + room.passing(self._settings) - minimum < size:
+            raise InsufficientStorage(
+                f"Not enough disk: {to_come} bytes are needed and {space.free} are free, {minimum} of which must stay.",
+                free=space.free,
+                required=to_come + minimum,
+            )
+        raise NoRoomYet(
+            f"Waiting for disk: {to_come} bytes are needed, other jobs will write {answer.others} of {space.free} free."
         )

@@ -96,7 +96,7 @@ GAUGES: Final = (
     Gauge("downloader_slots", "Slots of workers that live; of the janitor, janitors", ("stage",), _slots),
     Gauge(
         "downloader_reserved_bytes",
-        "Disk set aside for unfinished jobs, on all volumes",
+        "Disk set aside for unfinished jobs, written or still to come, on all volumes",
         (),
         _one(lambda r: r.census.reserved if r.census else None),
     ),

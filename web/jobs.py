@@ -1,6 +1,7 @@
 """Posting, reading, cancelling and deleting jobs."""
 
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +19,7 @@ from downloader.store import NewJob, Posted, QueueFull
 from web import body, stored, validate
 from web.errors import Refusal, not_found
 from web.parts import Parts
-from web.together import at_most, in_thread
+from web.together import T, at_most, in_thread
 
 log = structlog.get_logger(__name__)
 
@@ -139,7 +140,11 @@ def _no_room(here: Parts) -> Refusal | None:
     required = disk.minimum(here.settings, space)
     free = space.free
     if free >= required:
-        free -= here.store.reserved_bytes(volume)
+        reserved = here.store.reserved(volume)
+        free = space.free - sum(reserved.values())
+        if free < required:
+            # Where it is close, what is written of it already is looked up, which takes many small looks.
+            free = space.free - _of_the_disk(lambda: room.to_come(here.settings, reserved))
     if free >= required:
         return None
     return Refusal(
@@ -151,9 +156,14 @@ def _no_room(here: Parts) -> Refusal | None:
 
 
 def _volume(path: Path) -> tuple[DiskSpace, str]:
-    """The space of the volume that holds ``path``, and its id; StorageFailed when it does not answer."""
+    """The space of the volume that holds ``path``, and its id."""
+    return _of_the_disk(lambda: (disk.free(path), room.volume_id(path)))
+
+
+def _of_the_disk(look: Callable[[], T]) -> T:
+    """What ``look`` finds, beside the loop; StorageFailed when the disk does not answer."""
     with at_most(DISK_SECONDS, StorageFailed("The disk does not answer; try again shortly.")):
-        return in_thread(lambda: (disk.free(path), room.volume_id(path)))
+        return in_thread(look)
 
 
 def _announce(here: Parts, job_id: str) -> None:

@@ -108,4 +108,9 @@ def remove(path: Path, *, dry_run: bool = False) -> int:
 
 def freed_by(found: os.stat_result) -> int:
     """Bytes on disk that go with a file: none while a work file is linked to the same bytes."""
-    return 0 if found.st_nlink > 1 else found.st_blocks * 512
+    return 0 if found.st_nlink > 1 else on_disk(found)
+
+
+def on_disk(found: os.stat_result) -> int:
+    """Bytes of the disk that a file takes: of one that is still being filled, those that are there or set aside."""
+    return found.st_blocks * 512

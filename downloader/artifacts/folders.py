@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from downloader import disk
-from downloader.artifacts.files import freed_by
+from downloader.artifacts.files import freed_by, on_disk
 from downloader.artifacts.port import JOB_ID, Select, Swept
 
 BATCH: Final = 500
@@ -120,10 +120,20 @@ def batches(ids: Iterator[str]) -> Iterator[list[str]]:
         yield batch
 
 
+def size(folder: Path, of: Callable[[os.stat_result], int] = on_disk) -> int:
+    """What all files in ``folder`` come to, each by ``of``; 0 when there is no folder. Raises OSError."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += of(Path(parent, name).lstat())
+    return total
+
+
 def remove(folder: Path, *, dry_run: bool = False) -> int:
     """Remove ``folder`` with all in it (following no link) and return the bytes freed; 0 when it was gone."""
     try:
-        freed = sum(_sizes(folder))
+        freed = size(folder, freed_by)
         if not dry_run:
             with suppress(FileNotFoundError):
                 shutil.rmtree(folder)
@@ -144,12 +154,3 @@ def _folders(root: Path) -> list[str]:
         return []
     except OSError as error:
         raise disk.failure(error, root) from error
-
-
-def _sizes(folder: Path) -> Iterator[int]:
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                yield freed_by(Path(parent, name).lstat())
-            except FileNotFoundError:
-                continue

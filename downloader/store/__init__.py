@@ -8,7 +8,7 @@ from downloader.store.database import Database
 from downloader.store.jobs import Jobs, NewJob, NotCancellable, Posted, QueueFull, StillRunning
 from downloader.store.migrate import migrate, pending
 from downloader.store.recovery import Backlog, Recovery
-from downloader.store.steps import Claim, Finished, Lapsed, Outcome, Steps
+from downloader.store.steps import Claim, Finished, Lapsed, Outcome, Reserved, Steps
 
 __all__ = [
     "Again",
@@ -31,6 +31,7 @@ __all__ = [
     "Posted",
     "QueueFull",
     "Recovery",
+    "Reserved",
     "Steps",
     "StillRunning",
     "Store",

@@ -68,6 +68,23 @@ class Outcome:
     ready: tuple[Entry, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The answer to a wish for disk: whether the claim ``holds`` and the bytes ``fits``.
+
+    ``others``: bytes that are still to come of what other jobs have set aside.
+    """
+
+    holds: bool
+    fits: bool
+    others: int
+
+    @property
+    def made(self) -> bool:
+        """Whether the bytes are set aside."""
+        return self.holds and self.fits
+
+
 class Steps:
     """Steps as workers see them, over ``db``."""
 
@@ -114,7 +131,6 @@ class Steps:
             "warnings": rows.as_json(result.warnings),
             "sidecars": rows.as_json(result.sidecars) if result.sidecars else None,
             "total_bytes": result.total_bytes,
-            "reserve": result.reserve_bytes,
             "artifact": rows.as_text(artifact.locator) if artifact else None,
             "storage": artifact.storage if artifact else None,
             "artifact_name": rows.as_text(artifact.name) if artifact else None,
@@ -213,18 +229,26 @@ class Steps:
         """Live slots per stage: those heard of within ``age`` seconds."""
         return {row["stage"]: row["slots"] for row in self.db.rows(_SQL["workers"], {"age": age})}
 
-    def reserve(self, claim: Claim, volume: str, size: int, free: int, minimum: int) -> tuple[bool, int]:
-        """Set ``size`` bytes aside for the claim's job beside all others on ``volume``.
+    def reserve(self, claim: Claim, volume: str, size: int, *, left: int, written: Mapping[str, int]) -> Reserved:
+        """Set ``size`` bytes aside on ``volume`` for the claim's job, in place of what it held.
 
-        (Whether it was done: not when it does not fit or the claim holds no more; what others hold.)
+        ``left``: free bytes, but those that must stay so. ``written``: bytes that lie in jobs' folders already, by job;
+        one that is not named has none.
         """
-        values = {**_key(claim), "volume": volume, "bytes": size, "free": free, "minimum": minimum}
-        row = self.db.rows(_SQL["reserve"], values)[0]
-        return row["made"], row["others"]
+        values = {
+            **_key(claim),
+            "volume": volume,
+            "bytes": size,
+            "to_come": max(0, size - written.get(claim.job.id, 0)),
+            "left": left,
+            "job_ids": list(written),
+            "written": list(written.values()),
+        }
+        return Reserved(**self.db.rows(_SQL["reserve"], values)[0])
 
-    def reserved_bytes(self, volume: str) -> int:
-        """Bytes that unfinished jobs have set aside on ``volume``."""
-        return int(self.db.rows(_SQL["reserved"], {"volume": volume})[0]["bytes"])
+    def reserved(self, volume: str) -> dict[str, int]:
+        """Bytes that unfinished jobs have set aside on ``volume``, by job: all that their folders will come to hold."""
+        return {row["job_id"]: row["bytes"] for row in self.db.rows(_SQL["reserved"], {"volume": volume})}
 
 
 def _key(claim: Claim | Lapsed) -> dict[str, Any]:

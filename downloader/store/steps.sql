@@ -80,11 +80,7 @@ WITH step AS (
            updated_at = now()
       FROM last WHERE j.id = last.job_id
 ), gone AS (
-    DELETE FROM downloader_reservations r USING last
-     WHERE r.job_id = last.job_id AND (last.ended OR %(reserve)s::bigint = 0)
-), resized AS (
-    UPDATE downloader_reservations r SET bytes = least(r.bytes, %(reserve)s::bigint)
-      FROM last WHERE r.job_id = last.job_id AND NOT last.ended AND %(reserve)s::bigint > 0
+    DELETE FROM downloader_reservations r USING last WHERE r.job_id = last.job_id AND last.ended
 )
 SELECT last.ended, next.name, next.stage FROM last LEFT JOIN next ON true
 
@@ -243,24 +239,27 @@ UPDATE downloader_steps w SET state = 'ready', ready_at = now()
    AND EXISTS (SELECT FROM downloader_jobs j WHERE j.id = w.job_id AND j.status IN ('queued', 'running'))
 
 -- name: reserve prepared
--- Serialized per volume; the row is there when the bytes fit beside everybody else's. Always one row: who else holds
--- how much, so that the caller can tell "not yet" from "never".
+-- Serialized per volume; the bytes are set aside when what is still to come of them fits beside what is still to come of
+-- everybody else's. Always one row, so that the caller can tell "not yet" from "never".
 -- The job's row is locked, so that its end, or the step's, comes wholly before or wholly after.
 SELECT pg_advisory_xact_lock(hashtext('downloader volume ' || %(volume)s));
 SELECT FROM downloader_jobs WHERE id = %(job_id)s FOR UPDATE;
-WITH others AS (
-    SELECT coalesce(sum(bytes), 0) AS bytes FROM downloader_reservations
-     WHERE volume = %(volume)s AND job_id <> %(job_id)s
+WITH step AS (
+    SELECT job_id FROM downloader_steps
+     WHERE job_id = %(job_id)s AND name = %(name)s AND epoch = %(epoch)s AND state = 'running'
+), others AS (
+    SELECT coalesce(sum(greatest(r.bytes - coalesce(w.bytes, 0), 0)), 0)::bigint AS bytes
+      FROM downloader_reservations r
+      LEFT JOIN unnest(%(job_ids)s::text[], %(written)s::bigint[]) AS w (job_id, bytes) ON w.job_id = r.job_id
+     WHERE r.volume = %(volume)s AND r.job_id <> %(job_id)s
+), answer AS (
+    SELECT bytes AS others, %(left)s::bigint - bytes >= %(to_come)s::bigint AS fits FROM others
 ), made AS (
     INSERT INTO downloader_reservations (job_id, volume, bytes)
-    SELECT s.job_id, %(volume)s, %(bytes)s
-      FROM downloader_steps s, others
-     WHERE s.job_id = %(job_id)s AND s.name = %(name)s AND s.epoch = %(epoch)s AND s.state = 'running'
-       AND %(free)s::bigint - others.bytes - %(minimum)s::bigint >= %(bytes)s::bigint
+    SELECT step.job_id, %(volume)s, %(bytes)s FROM step, answer WHERE answer.fits
     ON CONFLICT (job_id) DO UPDATE SET volume = excluded.volume, bytes = excluded.bytes
-    RETURNING 1
 )
-SELECT EXISTS (SELECT FROM made) AS made, others.bytes::bigint AS others FROM others
+SELECT EXISTS (SELECT FROM step) AS holds, answer.* FROM answer
 
 -- name: unreserve
 -- Reservations of jobs that have ended: cannot be, and are mended all the same.
@@ -268,4 +267,4 @@ DELETE FROM downloader_reservations r USING downloader_jobs j
  WHERE j.id = r.job_id AND j.status NOT IN ('queued', 'running')
 
 -- name: reserved
-SELECT coalesce(sum(bytes), 0)::bigint AS bytes FROM downloader_reservations WHERE volume = %(volume)s
+SELECT job_id, bytes FROM downloader_reservations WHERE volume = %(volume)s

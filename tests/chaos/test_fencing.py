@@ -92,7 +92,7 @@ class Yard:
         step = step_of(path)
         held = claim(self.store, job_id, step, "heir/0")
         assert held.epoch == 2
-        self.store.reserve(held, "volume", 7, 1 << 40, 0)
+        self.store.reserve(held, "volume", 7, left=1 << 40, written={})
         self.broker.publish({job_id: Progress(Stage.DOWNLOAD, 12.0, 1, 10, step=step, epoch=2)})
         work = self.folder / "jobs" / job_id
         (work / "heir.media").write_bytes(b"the heir's")
@@ -101,7 +101,7 @@ class Yard:
                 file = self.folder / "artifacts" / job_id / "A.mp4"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 os.link(work / "mux-1.mp4", file)
-            finish(self.store, held, reserve_bytes=5)
+            finish(self.store, held)
         elif afterwards == "ended":
             self.store.cancel(job_id)
 

@@ -29,7 +29,7 @@ def cut(cutting):
     made = Store(cutting.dsn, max_connections=1)
     held = claim(made, made.post(new("prepares"), limit=10).id)
     made.beat([held], 15)
-    made.reserve(held, "v", 0, 1, 0)
+    made.reserve(held, "v", 1, left=1, written={})
     finish(made, held)
     yield made
     made.close()
@@ -103,9 +103,9 @@ def test_a_beat_and_a_reservation_cut_in_their_commits_hold(cut, cutting, store,
     cutting.arm(when)
     assert cut.beat([held], 15) == {held.key}
     cutting.arm(when)
-    assert cut.reserve(held, "v", 5, 10, 0) == (True, 0)
+    assert cut.reserve(held, "v", 5, left=10, written={}).made
     assert cutting.cuts == 2
-    assert store.reserved_bytes("v") == 5
+    assert store.reserved("v")[held.job.id] == 5
 
 
 @pytest.mark.parametrize("when", OUTCOMES)

@@ -8,7 +8,7 @@ from downloader.handoff import Achieved
 from downloader.job import Entry, Resolved
 from downloader.route import ROUTE
 from downloader.states import Stage, Status, StepState
-from downloader.store import Backlog
+from downloader.store import Backlog, Reserved
 from tests.stages.driving import PLAN, claim, done_job, finish
 from tests.store.conftest import new
 
@@ -133,18 +133,48 @@ def test_the_lapsed_are_found_by_lease_and_by_worker(store):
     assert not store.give_back(item, crashes=1, expired_only=True), "its owner renewed the lease in between"
 
 
-def test_reservations_leave_room_for_the_minimum_and_the_others(store):
-    first, second = (store.post(new(key), limit=10).id for key in ("a", "b"))
-    held = {job: claim(store, job, worker=f"{job}/0") for job in (first, second)}
-    assert store.reserve(held[first], "vol", 60, free=100, minimum=10) == (True, 0)
-    assert store.reserve(held[second], "vol", 60, free=100, minimum=10) == (False, 60)
-    assert store.reserve(held[second], "other", 60, free=100, minimum=10) == (True, 0)
-    assert store.reserve(held[first], "vol", 80, free=100, minimum=10) == (True, 0), "in place of what it held"
-    assert store.reserved_bytes("vol") == 80
-    finish(store, held[first], reserve_bytes=30)
-    assert store.reserved_bytes("vol") == 30
-    store.cancel(first)
-    assert store.reserved_bytes("vol") == 0
+def reserve(store, held, size, *, left=90, volume="vol", **written):
+    return store.reserve(held, volume, size, left=left, written=written)
+
+
+@pytest.fixture
+def held(store):
+    """Claims of three jobs: a, b and c."""
+    jobs = {key: store.post(new(key), limit=10).id for key in "abc"}
+    return {key: claim(store, job_id, worker=f"{key}/0") for key, job_id in jobs.items()}
+
+
+def test_reservations_leave_room_for_the_others(store, held):
+    first, second = held["a"], held["b"]
+    assert reserve(store, first, 60).made
+    assert reserve(store, second, 60) == Reserved(holds=True, fits=False, others=60)
+    assert reserve(store, second, 60, volume="other").made
+    assert reserve(store, first, 80).made, "in place of what it held"
+    assert store.reserved("vol") == {first.job.id: 80}
+    finish(store, first)
+    assert store.reserved("vol") == {first.job.id: 80}, "for the steps that follow"
+    store.cancel(first.job.id)
+    assert store.reserved("vol") == {}
+
+
+def test_what_is_written_counts_towards_its_own_reservation(store, held):
+    first, second = held["a"], held["b"]
+    ours, theirs = first.job.id, second.job.id
+    assert not reserve(store, first, 60, left=50).made
+    assert reserve(store, first, 60, left=50, **{ours: 40}).made
+    assert not reserve(store, second, 31, left=50).made, "60 are to come of the other, as far as is known"
+    assert reserve(store, second, 31, left=50, **{ours: 40}).others == 20
+    assert reserve(store, second, 30, left=50, **{ours: 40}).made
+    assert reserve(store, first, 60, left=50, **{ours: 99, theirs: 99}).others == 0, (
+        "more than was set aside is no gift"
+    )
+
+
+def test_a_claim_that_does_not_hold_sets_nothing_aside(store, held):
+    store.give_back(held["a"])
+    assert not reserve(store, held["a"], 1).holds
+    assert not reserve(store, held["a"], 100).holds
+    assert store.db.rows("SELECT * FROM downloader_reservations") == []
 
 
 def test_expired_artifacts_are_listed_until_noted(store, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from downloader import room
+from downloader import disk, room
 from downloader.broker import Broker
 from downloader.errors import StorageFailed, StorageRefused, StoreUnavailable
 from downloader.job import Progress
@@ -200,21 +200,37 @@ def test_a_disk_that_hangs_holds_no_post_up(client, own_rows, monkeypatch):
     assert own_rows.run("SELECT count(*) FROM downloader_jobs") == [(0,)]
 
 
-def test_disk_set_aside_counts(make_parts, own_rows):
-    parts = make_parts()
+@pytest.fixture
+def set_aside(make_parts, own_rows, monkeypatch):
+    """A client of a service with 100 MiB free, and a job that has set 60 MiB of it aside; its folder."""
+    parts = make_parts(STORAGE_MIN_FREE_BYTES=str(50 << 20))
+    monkeypatch.setattr(disk, "free", lambda _path: disk.DiskSpace(total=200 << 20, free=100 << 20))
     client = create_app(parts).test_client()
     job_id = post(client).get_json()["id"]
     own_rows.run(
         "INSERT INTO downloader_reservations (job_id, volume, bytes) VALUES (%s, %s, %s)",
-        job_id, volume(parts), 1 << 60,
+        job_id, room.volume_id(parts.settings.data_dir), 60 << 20,
     )  # fmt: skip
+    folder = parts.settings.jobs_dir / job_id
+    folder.mkdir(parents=True)
+    return client, folder
+
+
+def test_disk_set_aside_counts(set_aside):
+    client, _ = set_aside
     answer = post(client, options={"height": 1})
     assert is_error(answer, 507, "insufficient_storage")
-    assert answer.get_json()["freeBytes"] == 0
+    assert answer.get_json()["freeBytes"] == 40 << 20
 
 
-def volume(parts: Parts) -> str:
-    return room.volume_id(parts.settings.data_dir)
+def test_what_is_written_of_it_counts_once(set_aside):
+    client, folder = set_aside
+    (folder / "track").write_bytes(bytes(8 << 20))
+    answer = post(client, options={"height": 1})
+    assert is_error(answer, 507, "insufficient_storage")
+    assert answer.get_json()["freeBytes"] == 48 << 20
+    (folder / "other").write_bytes(bytes(2 << 20))
+    assert post(client, options={"height": 1}).status_code == 201
 
 
 def test_without_postgres(make_parts):
