@@ -7,6 +7,9 @@ from downloader.config import Settings
 from downloader.errors import InsufficientStorage, LeaseLost, NoRoomYet
 from downloader.store import Claim, Reserved, Store
 
+# A job that needs much is passed by those that need little for so long; then they wait behind it.
+PATIENCE_SECONDS = 300.0
+
 
 class Room:
     """Reservations on the volume of DATA_DIR."""
@@ -27,7 +30,11 @@ class Room:
         written = room.written(settings, {*store.reserved(volume), claim.job.id})
         space = disk.free(settings.data_dir)
         minimum = disk.minimum(settings, space)
-        answer = store.reserve(claim, volume, size, left=space.free - minimum, written=written)
+        # A reservation of nothing would be a place in line.
+        size = max(1, size)
+        answer = store.reserve(
+            claim, volume, size, left=space.free - minimum, written=written, patience=PATIENCE_SECONDS
+        )
         if not answer.made:
             self._refuse(answer, space, minimum, size, max(0, size - written[claim.job.id]))
 
@@ -40,6 +47,8 @@ class Room:
                 free=space.free,
                 required=to_come + minimum,
             )
+        if answer.fits:
+            raise NoRoomYet("Waiting for disk behind a job that has waited longer for more.")
         raise NoRoomYet(
             f"Waiting for disk: {to_come} bytes are needed, other jobs will write {answer.others} of {space.free} free."
         )

@@ -70,19 +70,20 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """The answer to a wish for disk: whether the claim ``holds`` and the bytes ``fits``.
+    """The answer to a wish for disk: whether the claim ``holds``, the bytes ``fits`` and nobody waits before it.
 
     ``others``: bytes that are still to come of what other jobs have set aside.
     """
 
     holds: bool
     fits: bool
+    behind: bool
     others: int
 
     @property
     def made(self) -> bool:
         """Whether the bytes are set aside."""
-        return self.holds and self.fits
+        return self.holds and self.fits and not self.behind
 
 
 class Steps:
@@ -229,11 +230,13 @@ class Steps:
         """Live slots per stage: those heard of within ``age`` seconds."""
         return {row["stage"]: row["slots"] for row in self.db.rows(_SQL["workers"], {"age": age})}
 
-    def reserve(self, claim: Claim, volume: str, size: int, *, left: int, written: Mapping[str, int]) -> Reserved:
+    def reserve(
+        self, claim: Claim, volume: str, size: int, *, left: int, written: Mapping[str, int], patience: float
+    ) -> Reserved:
         """Set ``size`` bytes aside on ``volume`` for the claim's job, in place of what it held.
 
         ``left``: free bytes, but those that must stay so. ``written``: bytes that lie in jobs' folders already, by job;
-        one that is not named has none.
+        one that is not named has none. Nobody gets in before one that has waited longer, and for ``patience`` seconds.
         """
         values = {
             **_key(claim),
@@ -241,6 +244,7 @@ class Steps:
             "bytes": size,
             "to_come": max(0, size - written.get(claim.job.id, 0)),
             "left": left,
+            "patience": patience,
             "job_ids": list(written),
             "written": list(written.values()),
         }

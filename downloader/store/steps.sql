@@ -240,24 +240,37 @@ UPDATE downloader_steps w SET state = 'ready', ready_at = now()
 
 -- name: reserve prepared
 -- Serialized per volume; the bytes are set aside when what is still to come of them fits beside what is still to come of
--- everybody else's. Always one row, so that the caller can tell "not yet" from "never".
+-- everybody else's. Who is refused gets a row of no bytes, which keeps the time since when it waits: once that is long,
+-- nobody who came later is let in while others still hold what it waits for. Always one row, so that the caller can tell
+-- "not yet" from "never".
 -- The job's row is locked, so that its end, or the step's, comes wholly before or wholly after.
 SELECT pg_advisory_xact_lock(hashtext('downloader volume ' || %(volume)s));
 SELECT FROM downloader_jobs WHERE id = %(job_id)s FOR UPDATE;
 WITH step AS (
     SELECT job_id FROM downloader_steps
      WHERE job_id = %(job_id)s AND name = %(name)s AND epoch = %(epoch)s AND state = 'running'
+), mine AS (
+    SELECT coalesce(max(bytes), 0) > 0 AS holds, coalesce(min(since), now()) AS since
+      FROM downloader_reservations WHERE volume = %(volume)s AND job_id = %(job_id)s
 ), others AS (
-    SELECT coalesce(sum(greatest(r.bytes - coalesce(w.bytes, 0), 0)), 0)::bigint AS bytes
+    SELECT coalesce(sum(greatest(r.bytes - coalesce(w.bytes, 0), 0)), 0)::bigint AS bytes,
+           coalesce(max(r.bytes), 0) > 0 AS hold,
+           min(r.since) FILTER (WHERE r.bytes = 0) AS first
       FROM downloader_reservations r
       LEFT JOIN unnest(%(job_ids)s::text[], %(written)s::bigint[]) AS w (job_id, bytes) ON w.job_id = r.job_id
      WHERE r.volume = %(volume)s AND r.job_id <> %(job_id)s
 ), answer AS (
-    SELECT bytes AS others, %(left)s::bigint - bytes >= %(to_come)s::bigint AS fits FROM others
+    SELECT others.bytes AS others,
+           %(left)s::bigint - others.bytes >= %(to_come)s::bigint AS fits,
+           others.hold AND NOT mine.holds
+           AND coalesce(others.first < least(mine.since, now() - %(patience)s * interval '1 second'), false) AS behind
+      FROM mine, others
 ), made AS (
-    INSERT INTO downloader_reservations (job_id, volume, bytes)
-    SELECT step.job_id, %(volume)s, %(bytes)s FROM step, answer WHERE answer.fits
-    ON CONFLICT (job_id) DO UPDATE SET volume = excluded.volume, bytes = excluded.bytes
+    INSERT INTO downloader_reservations AS r (job_id, volume, bytes)
+    SELECT step.job_id, %(volume)s, CASE WHEN answer.fits AND NOT answer.behind THEN %(bytes)s::bigint ELSE 0 END
+      FROM step, answer
+    ON CONFLICT (job_id) DO UPDATE
+        SET volume = excluded.volume, bytes = CASE WHEN excluded.bytes > 0 THEN excluded.bytes ELSE r.bytes END
 )
 SELECT EXISTS (SELECT FROM step) AS holds, answer.* FROM answer
 
@@ -267,4 +280,4 @@ DELETE FROM downloader_reservations r USING downloader_jobs j
  WHERE j.id = r.job_id AND j.status NOT IN ('queued', 'running')
 
 -- name: reserved
-SELECT job_id, bytes FROM downloader_reservations WHERE volume = %(volume)s
+SELECT job_id, bytes FROM downloader_reservations WHERE volume = %(volume)s AND bytes > 0

@@ -207,7 +207,7 @@ def store_writes(
         "finish": finish(store, held["finish"], title="Stale") is not None,
         "fail": store.fail(held["fail"], "no_stream", "Stale.", crashes=1),
         "give_back": store.give_back(held["give_back"], crashes=1, retries=1),
-        "reserve": store.reserve(held["reserve"], "stale", 1 << 20, left=1 << 40, written={}).made,
+        "reserve": store.reserve(held["reserve"], "stale", 1 << 20, left=1 << 40, written={}, patience=0).made,
         "callback_sent": store.callback_sent(callbacks["callback_sent"]),
         "callback_put_off": store.callback_put_off(callbacks["callback_put_off"], "Stale.", 5),
         "callback_dropped": store.callback_dropped(callbacks["callback_dropped"], "Stale."),

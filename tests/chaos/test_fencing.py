@@ -92,7 +92,7 @@ class Yard:
         step = step_of(path)
         held = claim(self.store, job_id, step, "heir/0")
         assert held.epoch == 2
-        self.store.reserve(held, "volume", 7, left=1 << 40, written={})
+        self.store.reserve(held, "volume", 7, left=1 << 40, written={}, patience=0)
         self.broker.publish({job_id: Progress(Stage.DOWNLOAD, 12.0, 1, 10, step=step, epoch=2)})
         work = self.folder / "jobs" / job_id
         (work / "heir.media").write_bytes(b"the heir's")

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from downloader import disk
+from downloader import disk, room
 from downloader.errors import InsufficientStorage, LeaseLost, NoRoomYet
-from stages.room import Room
+from stages.room import PATIENCE_SECONDS, Room
 from tests.stages.driving import claim, finish
 
 MIB = 1 << 20
@@ -92,6 +92,25 @@ def test_what_an_artifact_shares_does_not_go_with_its_job(volume):
     (volume.settings.data_dir / "artifact").hardlink_to(volume.settings.jobs_dir / first.job.id / "tracks" / "0")
     with pytest.raises(InsufficientStorage):
         volume.reserve(second, 80)
+
+
+def test_one_that_waits_behind_another_says_so(house, volume):
+    small, big, late = (volume.at_fetch(key) for key in ("small", "big", "late"))
+    volume.reserve(small, 20)
+    with pytest.raises(NoRoomYet):
+        volume.reserve(big, 70)
+    house.store.db.rows(
+        "UPDATE downloader_reservations SET since = since - %(s)s * interval '1 second' RETURNING 1",
+        {"s": PATIENCE_SECONDS + 1},
+    )
+    with pytest.raises(NoRoomYet, match="behind a job that has waited longer"):
+        volume.reserve(late, 20)
+
+
+def test_a_job_of_unknown_size_takes_no_place_in_line(house, volume):
+    held = volume.at_fetch("a")
+    volume.reserve(held, 0)
+    assert list(house.store.reserved(room.volume_id(volume.settings.data_dir))) == [held.job.id]
 
 
 def test_a_claim_that_was_lost_sets_nothing_aside(house, volume):

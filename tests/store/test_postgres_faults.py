@@ -29,7 +29,7 @@ def cut(cutting):
     made = Store(cutting.dsn, max_connections=1)
     held = claim(made, made.post(new("prepares"), limit=10).id)
     made.beat([held], 15)
-    made.reserve(held, "v", 1, left=1, written={})
+    made.reserve(held, "v", 1, left=1, written={}, patience=0)
     finish(made, held)
     yield made
     made.close()
@@ -103,7 +103,7 @@ def test_a_beat_and_a_reservation_cut_in_their_commits_hold(cut, cutting, store,
     cutting.arm(when)
     assert cut.beat([held], 15) == {held.key}
     cutting.arm(when)
-    assert cut.reserve(held, "v", 5, left=10, written={}).made
+    assert cut.reserve(held, "v", 5, left=10, written={}, patience=0).made
     assert cutting.cuts == 2
     assert store.reserved("v")[held.job.id] == 5
 

@@ -133,8 +133,8 @@ def test_the_lapsed_are_found_by_lease_and_by_worker(store):
     assert not store.give_back(item, crashes=1, expired_only=True), "its owner renewed the lease in between"
 
 
-def reserve(store, held, size, *, left=90, volume="vol", **written):
-    return store.reserve(held, volume, size, left=left, written=written)
+def reserve(store, held, size, *, left=90, volume="vol", patience=300.0, **written):
+    return store.reserve(held, volume, size, left=left, written=written, patience=patience)
 
 
 @pytest.fixture
@@ -144,10 +144,16 @@ def held(store):
     return {key: claim(store, job_id, worker=f"{key}/0") for key, job_id in jobs.items()}
 
 
+def age_reservations(store, seconds):
+    store.db.rows(
+        "UPDATE downloader_reservations SET since = since - %(s)s * interval '1 second' RETURNING 1", {"s": seconds}
+    )
+
+
 def test_reservations_leave_room_for_the_others(store, held):
     first, second = held["a"], held["b"]
     assert reserve(store, first, 60).made
-    assert reserve(store, second, 60) == Reserved(holds=True, fits=False, others=60)
+    assert reserve(store, second, 60) == Reserved(holds=True, fits=False, behind=False, others=60)
     assert reserve(store, second, 60, volume="other").made
     assert reserve(store, first, 80).made, "in place of what it held"
     assert store.reserved("vol") == {first.job.id: 80}
@@ -175,6 +181,42 @@ def test_a_claim_that_does_not_hold_sets_nothing_aside(store, held):
     assert not reserve(store, held["a"], 1).holds
     assert not reserve(store, held["a"], 100).holds
     assert store.db.rows("SELECT * FROM downloader_reservations") == []
+
+
+def test_who_has_waited_long_for_room_is_not_passed_by_those_that_came_later(store, held):
+    small, big, late = held["a"], held["b"], held["c"]
+    assert reserve(store, small, 20).made
+    assert not reserve(store, big, 80).fits
+    assert reserve(store, late, 20).made, "for a while it is passed"
+    store.cancel(late.job.id)
+    age_reservations(store, 301)
+    late = claim(store, store.post(new("d"), limit=10).id)
+    assert reserve(store, late, 20) == Reserved(holds=True, fits=True, behind=True, others=20)
+    assert reserve(store, small, 20).made, "who is in stays in"
+    assert not reserve(store, big, 80).made
+    store.cancel(small.job.id)
+    assert reserve(store, big, 80).made
+    assert reserve(store, late, 10).made, "whose turn it is then"
+
+
+def test_those_that_wait_long_are_let_in_in_the_order_of_their_coming(store, held):
+    first, second, third = held["a"], held["b"], held["c"]
+    assert reserve(store, first, 90).made
+    for waiting in (second, third):
+        assert not reserve(store, waiting, 40).fits
+    age_reservations(store, 301)
+    assert reserve(store, first, 50).made
+    assert reserve(store, third, 40).behind
+    assert reserve(store, second, 40).made
+    assert not reserve(store, third, 40).behind
+
+
+def test_nobody_waits_behind_one_for_whom_nobody_makes_room(store, held):
+    """Else a job that cannot get in, for reasons that are no job's, kept all others out."""
+    big, late = held["a"], held["b"]
+    assert not reserve(store, big, 100).fits
+    age_reservations(store, 301)
+    assert reserve(store, late, 20).made
 
 
 def test_expired_artifacts_are_listed_until_noted(store, tmp_path):
