@@ -139,8 +139,8 @@ class Published(msgspec.Struct, frozen=True, rename="camel"):
 class Achieved(msgspec.Struct, frozen=True, kw_only=True):
     """What a finished step commits.
 
-    ``outputs`` (a Struct of this module) is kept for the steps that need it. The rest, where it is not None, goes to
-    the job's row in the same transaction.
+    ``outputs`` (a Struct of this module) is kept for the steps that need it until the job is done, and for good where
+    none does. The rest, where it is not None, goes to the job's row in the same transaction.
     """
 
     outputs: msgspec.Struct

@@ -81,6 +81,12 @@ WITH step AS (
       FROM last WHERE j.id = last.job_id
 ), gone AS (
     DELETE FROM downloader_reservations r USING last WHERE r.job_id = last.job_id AND last.ended
+), wiped AS (
+    -- What a done job's steps have handed to others: links to media, some of them signed. Nobody asks for it any more.
+    UPDATE downloader_steps s SET outputs = '{}'
+      FROM last
+     WHERE last.ended AND s.job_id = last.job_id
+       AND EXISTS (SELECT FROM downloader_steps n WHERE n.job_id = s.job_id AND s.name = ANY(n.needs))
 )
 SELECT last.ended, next.name, next.stage FROM last LEFT JOIN next ON true
 

@@ -272,3 +272,18 @@ def test_an_outcome_tells_state_and_ready_steps(store):
     assert (outcome.state, outcome.unfinished) == (StepState.DONE, True)
     assert outcome.ready == (Entry("fetch", posted.id, "fetch"),)
     assert store.outcome(Entry("resolve", "unknown", "resolve")) is None
+
+
+def test_a_done_jobs_steps_keep_no_links(store, tmp_path):
+    done, failed = done_job(store, tmp_path, new("a")).id, store.post(new("b"), limit=10).id
+    for job_id, name in ((failed, "resolve"), (failed, "fetch")):
+        held = claim(store, job_id, name)
+        assert held.inputs.keys() == set(ROUTE[name].needs)
+        if name == "resolve":
+            finish(store, held)
+        else:
+            assert "media" in held.inputs["resolve"]
+            store.fail(held, "no_stream", "Nothing.")
+    rows = store.db.rows("SELECT job_id, name, outputs FROM downloader_steps WHERE outputs IS NOT NULL")
+    kept = {(row["job_id"], row["name"]) for row in rows if row["outputs"]}
+    assert kept == {(done, "publish"), (failed, "resolve")}, "a failed job may be run again with what stands"
