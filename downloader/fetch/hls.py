@@ -170,7 +170,7 @@ class HlsTrack(Sequence):
         file = self.files[self.tracks[0].key]
         identity = Identity(etag=f'"hls-{found.digest}"')
         if file.file.identity != identity:
-            if file.file.done.total:
+            if not file.empty:
                 self.renew()
             file.file.pin(identity)
         self._segments, self.count, self._places = found.segments, len(found.segments), found.places

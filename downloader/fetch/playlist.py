@@ -174,6 +174,6 @@ def _key(key: m3u8.Key | None, base: str, sequence: int | None) -> tuple[str | N
 
 
 def _digest(segments: tuple[Segment, ...]) -> str:
-    """Paths and ranges only: hosts and queries differ from link to link."""
-    lines = (f"{urlsplit(item.url).path.rpartition('/')[2]} {item.span} {item.iv.hex()}" for item in segments)
+    """Paths and ranges only: hosts and queries differ from link to link. Variants may differ by their folders alone."""
+    lines = (f"{urlsplit(item.url).path} {item.span} {item.iv.hex()}" for item in segments)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

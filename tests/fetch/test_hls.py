@@ -307,10 +307,11 @@ def test_a_host_that_complains_about_too_many_segments_at_once(origin: Origin, b
 
 def test_an_expired_link_is_resolved_again(origin: Origin, bench: Bench) -> None:
     url = serve(origin, "/hls/a.m3u8", HEAD + add_segments(origin, TS) + END)
-    fresh = serve(origin, "/new/a.m3u8", HEAD + add_segments(origin, TS, "/new") + END)
+    lines = "".join(f"#EXTINF:4,\n{number}.ts?token=new\n" for number in range(len(TS)))
+    fresh = serve(origin, "/hls/b.m3u8", HEAD + lines + END)
 
     def script(call: Call) -> None:
-        call.status(403) if call.resource is origin.resource("/hls/9.ts") else call.serve()
+        call.serve() if "token" in call.seen.query else call.status(403)
 
     origin.resource("/hls/9.ts").script = script
     fetched = bench.fetch(hls(url), refresh=lambda _track: hls(fresh))
