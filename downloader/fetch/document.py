@@ -14,15 +14,22 @@ Answer = Callable[["Document", DownloadError | None], None]
 
 
 class Document:
-    """See Exchange. ``answer`` is called once, with this or with why there is none; ``data`` is what came."""
+    """See Exchange. ``answer`` is called once, with this or with why there is none; ``data`` is what came.
+
+    ``source`` is the request that was answered, which is another one than ``request`` after a redirect.
+    """
 
     def __init__(self, request: Request, most: int, patience: Patience, answer: Answer) -> None:
-        self.request = request
+        self.request = self.source = request
         self.headers: tuple[str, ...] = ()
         self.patience = patience
         self.data = b""
         self._most = most
         self._answer = answer
+
+    def redirected(self, request: Request) -> None:
+        """See Follower."""
+        self.source = request
 
     def head(self, head: Head) -> None:
         """See Exchange."""

@@ -60,8 +60,7 @@ class HlsTrack(Sequence):
             return self._read(self._playlist, self.context.limits.playlist_bytes, self._playlist_read)
         missing = self._missing_key()
         if missing is not None:
-            request = self.context.router.request(missing)
-            return self._read(request, self.context.limits.key_bytes, partial(self._key_read, missing))
+            return self._read(self._named(missing), self.context.limits.key_bytes, partial(self._key_read, missing))
         return super().next(now)
 
     def place(self, number: int) -> int | None:
@@ -73,7 +72,7 @@ class HlsTrack(Sequence):
         segment = self._segments[number]
         sink = sinks[self.tracks[0].key]
         output = sink if segment.key_url is None else _Decrypted(sink, self._keys[segment.key_url], segment.iv)
-        request = replace(self.context.router.request(segment.url), mode="header")
+        request = replace(self._named(segment.url), mode="header")
         headers: tuple[str, ...] = ()
         if segment.span is not None:
             headers = (f"Range: bytes={segment.span[0]}-{segment.span[1] - 1}",)
@@ -109,11 +108,15 @@ class HlsTrack(Sequence):
 
     def _begin(self) -> None:
         self.abort()
-        self._playlist: Request = self._links.request
+        self._playlist = self._source = self._links.request
         self._segments, self.count, self._places = (), 0, ()
         self._keys.clear()
         self._masters = 0
         self._paused_until = 0.0
+
+    def _named(self, url: str) -> Request:
+        """The request for what the playlist names: it may no more than whoever delivered the playlist."""
+        return self.context.router.request(url, came_from=self._source)
 
     def _expired(self, error: DownloadError) -> None:
         self._links.replace(error, expired=True)
@@ -155,7 +158,8 @@ class HlsTrack(Sequence):
         self._paused_until = self._not_before.pop(_DOCUMENT)
 
     def _playlist_read(self, document: Document) -> None:
-        found = playlist.read(document.data.decode("utf-8", "replace"), document.request.url)
+        self._source = document.source
+        found = playlist.read(document.data.decode("utf-8", "replace"), self._source.url)
         if isinstance(found, playlist.Master):
             self._masters += 1
             if self._masters > _MASTERS:
@@ -165,7 +169,7 @@ class HlsTrack(Sequence):
             sound_only = track.kind == "audio" or track.audio_only
             self.apart = self.apart or bool(chosen.sound and not sound_only)
             url = chosen.sound if chosen.sound and sound_only else chosen.url
-            self._playlist = self.context.router.request(url)
+            self._playlist = self._named(url)
             return
         file = self.files[self.tracks[0].key]
         identity = Identity(etag=f'"hls-{found.digest}"')

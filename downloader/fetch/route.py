@@ -1,12 +1,13 @@
 """From a URL to a request: who may be connected to, which headers go out, in which mode ranges are asked for."""
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit, urlunsplit
 
 from downloader.config import Settings
 from downloader.errors import BlockedAddress
 from downloader.fetch.guard import Policy, checked_url, host_address
-from downloader.fetch.hosts import USER_AGENT, Mode, rule_for
+from downloader.fetch.hosts import USER_AGENT, HostRule, Mode, rule_for
 
 _PORTS = {"http": 80, "https": 443}
 _AUTHORIZED = ("/proxy", "/sabr")
@@ -24,6 +25,14 @@ class Request:
     chunk: int | None
 
 
+@runtime_checkable
+class Follower(Protocol):
+    """An exchange that wants to know where its answer comes from."""
+
+    def redirected(self, request: Request) -> None:
+        """Now it is ``request`` that is to be answered."""
+
+
 class Router:
     """Makes requests for one job. ``authorization`` goes to TypeType-Server's media endpoints only."""
 
@@ -38,8 +47,8 @@ class Router:
     def request(self, url: str, *, came_from: Request | None = None) -> Request:
         """The request for ``url``; raises BlockedAddress when it may not be followed.
 
-        ``came_from`` is the request whose answer redirected here: TypeType-Server's privilege is not handed out by
-        a redirect from elsewhere.
+        ``came_from`` is the request whose answer leads here, by a redirect or as a playlist: what comes from elsewhere
+        does not hand out TypeType-Server's privilege. A cookie goes on to the hosts that it is for.
         """
         split = checked_url(url)
         host = (split.hostname or "").lower()
@@ -54,7 +63,11 @@ class Router:
         if packed is not None and not self._media.permits_target(packed):
             raise BlockedAddress(f"The media's address {host} is not a public one.")
         rule = rule_for(host)
-        headers = (f"User-Agent: {USER_AGENT}", *rule.headers, *_cookie(split, rule.cookie))
+        headers = (
+            f"User-Agent: {USER_AGENT}",
+            *rule.headers,
+            *(_cookie(split, rule.cookie) or _inherited(split, rule, came_from)),
+        )
         mode: Mode = "query" if rule.mode == "query" and self._query_mode else "header"
         return Request(target, authority, headers, self._media, mode, rule.chunk)
 
@@ -91,3 +104,13 @@ def _cookie(split: SplitResult, name: str | None) -> tuple[str, ...]:
         if found == name and value and _is_field(value) and not set(value) & set(';," '):
             return (f"Cookie: {name}={value}",)
     return ()
+
+
+def _inherited(split: SplitResult, rule: HostRule, came_from: Request | None) -> tuple[str, ...]:
+    """The cookie of ``came_from`` where the same rule is its host's and the scheme is no weaker."""
+    if rule.cookie is None or came_from is None:
+        return ()
+    origin = urlsplit(came_from.url)
+    if rule_for(origin.hostname or "") is not rule or (origin.scheme, split.scheme) == ("https", "http"):
+        return ()
+    return tuple(line for line in came_from.headers if line.startswith(f"Cookie: {rule.cookie}="))

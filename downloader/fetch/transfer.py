@@ -22,7 +22,7 @@ from downloader.fetch.failures import curl_error, disk_error
 from downloader.fetch.guard import Policy
 from downloader.fetch.http import REDIRECTS, Head, parse_head
 from downloader.fetch.limits import Limits, Patience
-from downloader.fetch.route import Request, Router
+from downloader.fetch.route import Follower, Request, Router
 
 _CA_FILE = ssl.get_default_verify_paths().cafile
 _EVENTS = {
@@ -314,6 +314,8 @@ class Wire:
         request = self._router.request(url, came_from=transfer.request)
         self._take_out(transfer)
         transfer.request = request
+        if isinstance(transfer.exchange, Follower):
+            transfer.exchange.redirected(request)
         self._send(transfer)
 
     def _remove(self, transfer: _Transfer) -> None:
