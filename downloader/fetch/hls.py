@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
-from downloader.errors import DownloadError, SourceForbidden, SourceGone, SourceInvalid
+from downloader.errors import DownloadError, MediaTooLarge, SourceForbidden, SourceGone, SourceInvalid
 from downloader.fetch import answers, playlist
 from downloader.fetch.document import Document
 from downloader.fetch.failures import RangeRefused
@@ -171,13 +171,16 @@ class HlsTrack(Sequence):
             url = chosen.sound if chosen.sound and sound_only else chosen.url
             self._playlist = self._named(url)
             return
+        places = found.places
+        if places[-1] > self.context.max_bytes:
+            raise MediaTooLarge("The media is larger than this service takes.")
         file = self.files[self.tracks[0].key]
         identity = Identity(etag=f'"hls-{found.digest}"')
         if file.file.identity != identity:
             if not file.empty:
                 self.renew()
             file.file.pin(identity)
-        self._segments, self.count, self._places = found.segments, len(found.segments), found.places
+        self._segments, self.count, self._places = found.segments, len(found.segments), places
 
     def _key_read(self, url: str, document: Document) -> None:
         if len(document.data) != _BLOCK:

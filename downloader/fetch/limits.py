@@ -43,7 +43,7 @@ class Limits:
 
     subtitle_bytes: int = 16 * MIB
     image_bytes: int = 32 * MIB
-    playlist_bytes: int = 16 * MIB
+    playlist_bytes: int = 8 * MIB
     key_bytes: int = KIB
 
     tick: float = 0.05  # how often cancel, patience and progress are looked at

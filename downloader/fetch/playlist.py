@@ -10,7 +10,14 @@ import m3u8
 from downloader.errors import SourceInvalid
 
 _IV_BYTES = 16
-_MAX_SEGMENTS = 200_000
+_MAX_LINES = 400_000
+_MAX_RESOURCES = 50_000  # a day in segments of two seconds
+_MAX_PAIRS = 4_000_000  # of a segment and a key or initialization: m3u8 compares them all, about 10 million in a second
+_MAX_RENDITIONS = 1_000  # it compares these with each other as well
+_SECTIONS = frozenset({"#EXT-X-KEY", "#EXT-X-MAP"})
+_RENDITIONS = frozenset({"#EXT-X-STREAM-INF", "#EXT-X-MEDIA"})
+_OTHERS = ("#EXTM3U", "#EXTINF", "#EXT-X-BYTERANGE", "#EXT-X-GAP", "#EXT-X-MEDIA-SEQUENCE", "#EXT-X-ENDLIST")
+_TAGS = _SECTIONS.union(_RENDITIONS, _OTHERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +72,44 @@ class Master:
 
 def read(text: str, url: str) -> Playlist | Master:
     """The playlist at ``url``; raises SourceInvalid when it is none, live, or protected in a way we cannot undo."""
-    if not text.lstrip("\ufeff").startswith("#EXTM3U"):
+    text = text.lstrip("\ufeff")
+    if not text.startswith("#EXTM3U"):
         raise SourceInvalid("The media's playlist is not one.")
     sections = _SectionKeys()
     try:
-        found = m3u8.loads(text, uri=url, custom_tags_parser=sections.tag)
-    except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        found = m3u8.loads(_relevant(text), uri=url, custom_tags_parser=sections.tag)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise SourceInvalid("The media's playlist cannot be read.") from error
     if found.is_variant:
         return _master(found, url)
     if not found.is_endlist:
         raise SourceInvalid("The media is a live stream; only finished ones can be downloaded.")
-    if not 0 < len(found.segments) <= _MAX_SEGMENTS:
+    if not found.segments:
         raise SourceInvalid("The media's playlist holds no segments.")
     segments = tuple(_segments(found, url, sections.keys))
     return Playlist(segments, _digest(segments))
+
+
+def _relevant(text: str) -> str:
+    """The lines that say what to fetch, as many as m3u8 can read in a second or two: it has no limits of its own."""
+    lines = text.splitlines()
+    if len(lines) > _MAX_LINES:
+        raise SourceInvalid("The media's playlist is too long.")
+    found: list[str] = []
+    sections: set[str] = set()
+    resources = renditions = 0
+    for line in map(str.strip, lines):
+        tag = line.partition(":")[0] if line.startswith("#") else ""
+        if not line or (tag and tag not in _TAGS):
+            continue
+        found.append(line)
+        resources += not tag
+        renditions += tag in _RENDITIONS
+        if tag in _SECTIONS:
+            sections.add(line)
+    if resources > _MAX_RESOURCES or renditions > _MAX_RENDITIONS or resources * len(sections) > _MAX_PAIRS:
+        raise SourceInvalid("The media's playlist is too long.")
+    return "\n".join(found)
 
 
 def _master(found: m3u8.M3U8, url: str) -> Master:
