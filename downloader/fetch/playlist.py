@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import m3u8
 
@@ -17,6 +17,7 @@ _MAX_RENDITIONS = 1_000  # it compares these with each other as well
 _SECTIONS = frozenset({"#EXT-X-KEY", "#EXT-X-MAP"})
 _RENDITIONS = frozenset({"#EXT-X-STREAM-INF", "#EXT-X-MEDIA"})
 _OTHERS = ("#EXTM3U", "#EXTINF", "#EXT-X-BYTERANGE", "#EXT-X-GAP", "#EXT-X-MEDIA-SEQUENCE", "#EXT-X-ENDLIST")
+_MEANT = "%/:=&?~#+!$,;'@()*[]"  # what stands in a URL for itself; blanks and letters beyond ASCII do not
 _TAGS = _SECTIONS.union(_RENDITIONS, _OTHERS)
 
 
@@ -80,13 +81,13 @@ def read(text: str, url: str) -> Playlist | Master:
         found = m3u8.loads(_relevant(text), uri=url, custom_tags_parser=sections.tag)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise SourceInvalid("The media's playlist cannot be read.") from error
-    if found.is_variant:
+    if found.is_variant or (found.media and not found.segments):
         return _master(found, url)
     if not found.is_endlist:
         raise SourceInvalid("The media is a live stream; only finished ones can be downloaded.")
-    if not found.segments:
-        raise SourceInvalid("The media's playlist holds no segments.")
     segments = tuple(_segments(found, url, sections.keys))
+    if not segments:
+        raise SourceInvalid("The media's playlist holds no segments.")
     return Playlist(segments, _digest(segments))
 
 
@@ -117,12 +118,14 @@ def _master(found: m3u8.M3U8, url: str) -> Master:
         Variant(
             (item.stream_info.resolution or (0, 0))[1],
             item.stream_info.bandwidth or 0,
-            urljoin(url, item.uri),
+            _join(url, item.uri),
             _sound(found, item.stream_info.audio, url),
         )
         for item in found.playlists
         if item.uri
     ]
+    if not variants and (sound := _best([item for item in found.media if item.type == "AUDIO" and item.uri], url)):
+        variants = [Variant(0, 0, sound)]  # a programme of sound alone
     if not variants:
         raise SourceInvalid("The media's playlist names no variants.")
     return Master(tuple(variants))
@@ -133,8 +136,15 @@ def _sound(found: m3u8.M3U8, group: str | None, url: str) -> str:
     sounds = [item for item in found.media if item.type == "AUDIO" and item.group_id == group] if group else []
     if not sounds or any(not item.uri for item in sounds):
         return ""
+    return _best(sounds, url)
+
+
+def _best(sounds: list[m3u8.Media], url: str) -> str:
+    """The playlist of the sound that is meant where nobody chooses; empty where there is none."""
+    if not sounds:
+        return ""
     best = max(sounds, key=lambda item: (item.default == "YES", item.autoselect == "YES"))
-    return urljoin(url, str(best.uri))
+    return _join(url, str(best.uri))
 
 
 class _SectionKeys:
@@ -158,6 +168,9 @@ def _segments(found: m3u8.M3U8, url: str, keys: dict[int, m3u8.Key | None]) -> l
     ends: dict[str, int] = {}
     for index, item in enumerate(found.segments):
         key = keys.get(index, key)
+        if item.gap_tag:  # the host says itself that it does not have it
+            _piece(url, item.uri, item.byterange, ends)
+            continue
         if item.init_section is not None:
             current = _piece(url, item.init_section.uri, item.init_section.byterange, {})
             key_url, iv = _key(key, url, None)
@@ -171,9 +184,16 @@ def _segments(found: m3u8.M3U8, url: str, keys: dict[int, m3u8.Key | None]) -> l
     return pieces
 
 
+def _join(base: str, uri: str) -> str:
+    try:
+        return quote(urljoin(base, uri), safe=_MEANT)
+    except ValueError:
+        raise SourceInvalid("The media's playlist holds an address that is none.") from None
+
+
 def _piece(base: str, uri: str, byterange: str | None, ends: dict[str, int]) -> Segment:
     """``byterange`` is ``length[@offset]``; without an offset it goes on where the last one of the resource ended."""
-    url = urljoin(base, uri)
+    url = _join(base, uri)
     if not byterange:
         return Segment(url)
     length, _, offset = byterange.partition("@")
@@ -198,7 +218,7 @@ def _key(key: m3u8.Key | None, base: str, sequence: int | None) -> tuple[str | N
         number = int(key.iv, 16) if key.iv else sequence
         if number is None:
             raise SourceInvalid("The media's playlist lacks an initialization vector.")
-        return urljoin(base, key.uri), number.to_bytes(_IV_BYTES)
+        return _join(base, key.uri), number.to_bytes(_IV_BYTES)
     except (ValueError, OverflowError):
         raise SourceInvalid("The media's playlist holds an initialization vector that is none.") from None
 

@@ -5,7 +5,7 @@ import pytest
 
 from downloader.errors import MediaTooLarge, SourceInvalid
 from downloader.fetch import playlist
-from downloader.fetch.playlist import Playlist
+from downloader.fetch.playlist import Master, Playlist
 from tests.fetch.conftest import Bench
 from tests.fetch.test_hls import END, HEAD, hls, serve
 from tests.origin import Origin
@@ -65,3 +65,49 @@ def test_absurd_byte_ranges_are_too_large_at_once(origin: Origin, bench: Bench) 
     with pytest.raises(MediaTooLarge):
         bench.fetch(hls(serve(origin, "/a.m3u8", HEAD + text + END)))
     assert (origin.count(), bench.left()) == (1, [])
+
+
+def test_what_the_host_lacks_is_left_out() -> None:
+    gap = "#EXT-X-GAP\n#EXTINF:4,\ngap.ts\n"
+    assert segments(ONE + gap + "#EXTINF:4,\n1.ts\n" + gap) == ["http://h/a/0.ts", "http://h/a/1.ts"]
+    with pytest.raises(SourceInvalid, match="no segments"):
+        segments(gap)
+
+
+def test_what_the_host_lacks_counts_for_what_follows() -> None:
+    text = '#EXT-X-MEDIA-SEQUENCE:7\n#EXT-X-KEY:METHOD=AES-128,URI="k"\n'
+    ranged = "#EXTINF:4,\n#EXT-X-BYTERANGE:10\na.ts\n"
+    found = playlist.read(HEAD + text + ranged + "#EXT-X-GAP\n" + ranged * 2 + END, URL)
+    assert isinstance(found, Playlist)
+    assert [(int.from_bytes(one.iv), one.span) for one in found.segments] == [(7, (0, 10)), (9, (20, 30))]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("\u00e9 1.ts", "http://h/a/%C3%A9%201.ts"),
+        ("%C3%A9%201.ts?a=b&c=%20+|", "http://h/a/%C3%A9%201.ts?a=b&c=%20+%7C"),
+        ("../x(1),~'!$*;@[2].ts", "http://h/x(1),~'!$*;@[2].ts"),
+        ("//other:8/y.ts#z", "http://other:8/y.ts#z"),
+    ],
+)
+def test_addresses_as_people_write_them(written: str, meant: str) -> None:
+    assert segments(f"#EXTINF:4,\n{written}\n") == [meant]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["#EXTINF:4,\nhttp://[x\n", f'#EXT-X-KEY:METHOD=AES-128,URI="//[x"\n{ONE}', f'#EXT-X-MAP:URI="//[x"\n{ONE}'],
+)
+def test_addresses_that_are_none(text: str) -> None:
+    with pytest.raises(SourceInvalid):
+        segments(text)
+
+
+def test_a_programme_of_sound_alone() -> None:
+    sound = '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="{0}",URI="{0}.m3u8"{1}\n'
+    found = playlist.read("#EXTM3U\n" + sound.format("x", "") + sound.format("y", ",DEFAULT=YES"), URL)
+    assert isinstance(found, Master)
+    assert found.choose(None).url == "http://h/a/y.m3u8"
+    with pytest.raises(SourceInvalid, match="no variants"):
+        playlist.read('#EXTM3U\n#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="a",NAME="a",URI="a.m3u8"\n', URL)
