@@ -155,7 +155,7 @@ class HlsTrack(Sequence):
             self._expired(error)
             return
         super().failed(_DOCUMENT, error, time.monotonic())
-        self._paused_until = self._not_before.pop(_DOCUMENT)
+        self._paused_until = max(self._paused_until, self._not_before.pop(_DOCUMENT))
 
     def _playlist_read(self, document: Document) -> None:
         self._source = document.source

@@ -95,6 +95,7 @@ class Sequence:
         self._active: dict[int, Piece] = {}
         self._failures: dict[int, int] = {}
         self._not_before: dict[int, float] = {}
+        self._paused_until = 0.0
         self._finishing: list[Future[None]] = []
 
     @property
@@ -119,7 +120,7 @@ class Sequence:
 
     def next(self, now: float) -> Exchange | None:
         """See Download."""
-        if self.finished or self._finishing or len(self._active) >= self.parallel:
+        if self.finished or self._finishing or now < self._paused_until or len(self._active) >= self.parallel:
             return None
         number = self._wanted(now)
         if number is None:
@@ -168,6 +169,7 @@ class Sequence:
         pause = self.context.backoff(max(1, failures))
         if error.retry_after is not None:
             pause = max(pause, min(error.retry_after, limits.retry_after_cap))
+            self._paused_until = max(self._paused_until, now + pause)  # the host means every request
         self._not_before[number] = now + pause
 
     def tick(self, now: float) -> None:

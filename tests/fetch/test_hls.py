@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from downloader.errors import BlockedAddress, SourceGone, SourceInvalid
+from downloader.errors import BlockedAddress, Draining, SourceGone, SourceInvalid
 from downloader.fetch.playlist import Master, read
 from downloader.handoff import Track
 from tests.fetch.conftest import Bench
@@ -303,6 +303,25 @@ def test_a_host_that_complains_about_too_many_segments_at_once(origin: Origin, b
     bench.limits = replace(bench.limits, attempts=3)
     assert bench.bytes_of(bench.fetch(hls(url)), "muxed") == b"".join(TS[:14])
     assert origin.count("/hls/4.ts") == 4
+
+
+def test_a_host_that_asks_for_quiet_is_left_alone(origin: Origin, bench: Bench) -> None:
+    """Not only by the segment that was told so."""
+    url = serve(origin, "/hls/a.m3u8", HEAD + add_segments(origin, TS) + END)
+    origin.resource("/hls/0.ts").script = lambda call: call.status(429, "Retry-After: 60")
+    bench.limits = replace(bench.limits, retry_after_cap=90.0)
+    bench.options = {"download_workers": 1}
+    looks = 0
+
+    def check() -> None:
+        nonlocal looks
+        looks += origin.count("/hls/0.ts")
+        if looks > 20:
+            raise Draining("enough seen")
+
+    with pytest.raises(Draining):
+        bench.fetch(hls(url), check=check)
+    assert origin.count() == 2
 
 
 def test_an_expired_link_is_resolved_again(origin: Origin, bench: Bench) -> None:
