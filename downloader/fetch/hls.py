@@ -8,13 +8,14 @@ from functools import partial
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
+from msgspec import structs
 
-from downloader.errors import DownloadError, MediaTooLarge, SourceForbidden, SourceGone, SourceInvalid
+from downloader.errors import DownloadError, MediaTooLarge, SourceForbidden, SourceGone, SourceInvalid, UpstreamChanged
 from downloader.fetch import answers, playlist
 from downloader.fetch.document import Document
 from downloader.fetch.failures import RangeRefused
 from downloader.fetch.http import Head
-from downloader.fetch.identity import Identity
+from downloader.fetch.identity import Identity, identity_of
 from downloader.fetch.links import Links
 from downloader.fetch.pieces import Sink
 from downloader.fetch.route import Request
@@ -26,6 +27,7 @@ from downloader.handoff import Track
 _BLOCK = 16  # bytes of AES
 _MASTERS = 3  # how deep master playlists may be nested
 _DOCUMENT = -1  # the number of a playlist or key, where failures are counted by pieces
+_SKIPS = 8  # how often a host may send a resource from its beginning for a part of it, where nothing else is left
 _AHEAD = 4  # pieces per connection that may wait for an earlier one
 
 
@@ -43,6 +45,9 @@ class HlsTrack(Sequence):
         self._places: tuple[int, ...] = ()
         self._keys: dict[str, bytes] = {}
         self._document: Document | None = None
+        self._resources: dict[str, Identity] = {}  # of those that segments are parts of, by URL
+        self._joined = False
+        self._ignored = self._restarts = 0
         self._begin()
 
     def next(self, now: float) -> Exchange | None:
@@ -76,17 +81,43 @@ class HlsTrack(Sequence):
         headers: tuple[str, ...] = ()
         if segment.span is not None:
             headers = (f"Range: bytes={segment.span[0]}-{segment.span[1] - 1}",)
-        body = _Body(request.host, segment, output)
+        body = _Body(self, request.host, segment, output)
         return Piece(
             self, number=number, request=request, headers=headers, patience=self.context.limits.media, body=body
         )
 
     def failed(self, number: int, error: DownloadError, now: float) -> None:
-        """See Sequence; an expired link is resolved again."""
+        """See Sequence; an expired link is resolved again, and all begins anew where ranges do not lead on."""
+        limits = self.context.limits
         if isinstance(error, SourceForbidden | SourceGone):
             self._expired(error)
-            return
-        super().failed(number, error, now)
+        elif isinstance(error, UpstreamChanged) and self._restarts < limits.restarts:
+            self._restarts += 1
+            self._joined = self._joined or self._restarts == limits.restarts
+            self.renew()
+            self._begin()
+            self._paused_until = now + self.context.backoff(self._restarts)
+        elif isinstance(error, RangesIgnored) and self._ignored >= limits.faults:
+            if self._joined:
+                raise error
+            self._joined = True
+            self._begin()
+        else:
+            super().failed(number, error, now)
+
+    def part_of(self, url: str, host: str, found: Identity) -> None:
+        """A part of ``url`` is coming, of the object ``found``; raises UpstreamChanged when earlier ones were not."""
+        pinned = self._resources.setdefault(url, found)
+        answers.check_identity(host, pinned, found, vouched=False)
+        if url == self._lead:
+            file = self.files[self.tracks[0].key].file
+            file.pin(structs.replace(pinned, etag=f"{_name(file.identity)}:{pinned.etag or ''}"))
+
+    def ignored(self, host: str) -> None:
+        """A host sends a resource from its beginning for a later part of it; raises RangesIgnored to refuse it."""
+        self._ignored += 1
+        if not self._joined or self._ignored > self.context.limits.faults + _SKIPS:
+            raise RangesIgnored(f"The media host {host} sent the whole media instead of a part of it.")
 
     def look_after(self, now: float) -> None:
         """See Sequence."""
@@ -111,6 +142,8 @@ class HlsTrack(Sequence):
         self._playlist = self._source = self._links.request
         self._segments, self.count, self._places = (), 0, ()
         self._keys.clear()
+        self._resources.clear()
+        self._lead = ""
         self._masters = 0
         self._paused_until = 0.0
 
@@ -171,21 +204,38 @@ class HlsTrack(Sequence):
             url = chosen.sound if chosen.sound and sound_only else chosen.url
             self._playlist = self._named(url)
             return
+        self._take(found.joined if self._joined else found)
+
+    def _take(self, found: playlist.Playlist) -> None:
+        """Go on with what there is of ``found``, or begin anew where that is of another playlist or resource."""
         places = found.places
         if places[-1] > self.context.max_bytes:
             raise MediaTooLarge("The media is larger than this service takes.")
-        file = self.files[self.tracks[0].key]
-        identity = Identity(etag=f'"hls-{found.digest}"')
-        if file.file.identity != identity:
+        file, name = self.files[self.tracks[0].key], f"hls-{found.digest}"
+        if _name(file.file.identity) != name:
             if not file.empty:
                 self.renew()
-            file.file.pin(identity)
+            file.file.pin(Identity(etag=name))
+        self._lead = next((segment.url for segment in found.segments if segment.span is not None), "")
+        pinned = file.file.identity
+        _, known, etag = (pinned.etag or "").partition(":")
+        if known:
+            self._resources[self._lead] = Identity(pinned.size, etag or None, pinned.last_modified)
         self._segments, self.count, self._places = found.segments, len(found.segments), places
 
     def _key_read(self, url: str, document: Document) -> None:
         if len(document.data) != _BLOCK:
             raise SourceInvalid("The media's key is none.")
         self._keys[url] = document.data
+
+
+class RangesIgnored(RangeRefused):
+    """The host sends a resource from its beginning, whatever part of it is asked for."""
+
+
+def _name(identity: Identity) -> str:
+    """The playlist that is pinned; after it and a colon stands the entity tag of the resource that parts are of."""
+    return (identity.etag or "").partition(":")[0]
 
 
 class _Decrypted:
@@ -215,7 +265,8 @@ class _Decrypted:
 class _Body:
     """See PieceBody: a segment, whole or a range of its resource, also where the host ignores ranges."""
 
-    def __init__(self, host: str, segment: playlist.Segment, output: Sink | _Decrypted) -> None:
+    def __init__(self, owner: HlsTrack, host: str, segment: playlist.Segment, output: Sink | _Decrypted) -> None:
+        self._owner = owner
         self._host = host
         self._segment = segment
         self._output = output
@@ -228,13 +279,18 @@ class _Body:
         if head.status == answers.UNSATISFIABLE:
             raise RangeRefused(f"The media host {self._host} refuses a segment's range.")
         answers.check_content(self._host, head, text=False)
-        span = self._segment.span
+        span, size = self._segment.span, head.length
         if head.status == answers.PARTIAL:
             found = answers.check_partial(self._host, head, span[0] if span else 0)
             if (span is None and found.last + 1 != found.total) or (span is not None and found.last + 1 != span[1]):
                 raise RangeRefused(f"The media host {self._host} sent another part of the media than was asked for.")
-        elif span is not None:
+            size = found.total
+        if span is None:
+            return
+        if head.status == answers.OK and span[0]:
+            self._owner.ignored(self._host)
             self._skip = span[0]
+        self._owner.part_of(self._segment.url, self._host, identity_of(head, size))
 
     def feed(self, data: bytes) -> int | None:
         dropped = min(self._skip, len(data))

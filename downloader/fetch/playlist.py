@@ -48,6 +48,19 @@ class Playlist:
             found.append(found[-1] + segment.span[1] - segment.span[0])
         return tuple(found)
 
+    @property
+    def joined(self) -> "Playlist":
+        """The same in fewer pieces: parts of one resource that follow each other there are one."""
+        pieces: list[Segment] = []
+        for item in self.segments:
+            last = pieces[-1] if pieces else None
+            plain = last is not None and last.url == item.url and last.key_url is item.key_url is None
+            if plain and last and last.span and item.span and last.span[1] == item.span[0]:
+                pieces[-1] = replace(last, span=(last.span[0], item.span[1]))
+            else:
+                pieces.append(item)
+        return Playlist(tuple(pieces), _digest(tuple(pieces)))
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Variant:
