@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -43,12 +44,23 @@ class HlsTrack(Sequence):
         self.window = context.workers * _AHEAD
         self._segments: tuple[playlist.Segment, ...] = ()
         self._places: tuple[int, ...] = ()
+        self._seconds: list[float] = [0.0]  # before each piece, and of the whole
         self._keys: dict[str, bytes] = {}
         self._document: Document | None = None
         self._resources: dict[str, Identity] = {}  # of those that segments are parts of, by URL
         self._joined = False
         self._ignored = self._restarts = 0
         self._begin()
+
+    @property
+    def total(self) -> int:
+        """See Download: exact where the playlist says how long each piece is."""
+        known = self._places[-1] if self.count and len(self._places) > self.count else 0
+        return max(known, self.done) if known else super().total
+
+    def weight_before(self, number: int) -> float:
+        """See Sequence: seconds, or pieces where the playlist says nothing of them."""
+        return self._seconds[number] if self._seconds[-1] else super().weight_before(number)
 
     def next(self, now: float) -> Exchange | None:
         """See Download."""
@@ -140,7 +152,7 @@ class HlsTrack(Sequence):
     def _begin(self) -> None:
         self.abort()
         self._playlist = self._source = self._links.request
-        self._segments, self.count, self._places = (), 0, ()
+        self._segments, self.count, self._places, self._seconds = (), 0, (), [0.0]
         self._keys.clear()
         self._resources.clear()
         self._lead = ""
@@ -222,6 +234,7 @@ class HlsTrack(Sequence):
         if known:
             self._resources[self._lead] = Identity(pinned.size, etag or None, pinned.last_modified)
         self._segments, self.count, self._places = found.segments, len(found.segments), places
+        self._seconds = list(accumulate((segment.seconds for segment in found.segments), initial=0.0))
 
     def _key_read(self, url: str, document: Document) -> None:
         if len(document.data) != _BLOCK:

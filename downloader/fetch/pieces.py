@@ -85,6 +85,11 @@ class PieceFile:
         """Whether nothing of it is there."""
         return not self.head and not self._sinks
 
+    @property
+    def early(self) -> list[tuple[int, int]]:
+        """Pieces that are whole before their turn, and their bytes."""
+        return [(number, self._sinks[number].size) for number in self._whole]
+
     def is_whole(self, number: int) -> bool:
         """Whether piece ``number`` (from 0) is there."""
         return number < self.head or number in self._whole

@@ -13,6 +13,7 @@ _IV_BYTES = 16
 _MAX_LINES = 400_000
 _MAX_RESOURCES = 50_000  # a day in segments of two seconds
 _MAX_PAIRS = 4_000_000  # of a segment and a key or initialization: m3u8 compares them all, about 10 million in a second
+_MAX_SECONDS = 1e6  # of one segment; more is not believed
 _MAX_RENDITIONS = 1_000  # it compares these with each other as well
 _SECTIONS = frozenset({"#EXT-X-KEY", "#EXT-X-MAP"})
 _RENDITIONS = frozenset({"#EXT-X-STREAM-INF", "#EXT-X-MEDIA"})
@@ -23,12 +24,16 @@ _TAGS = _SECTIONS.union(_RENDITIONS, _OTHERS)
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One piece: a whole resource or ``span`` (half-open) of it; ``key_url`` and ``iv`` when it is AES-128."""
+    """One piece: a whole resource or ``span`` (half-open) of it; ``key_url`` and ``iv`` when it is AES-128.
+
+    ``seconds`` is how long it plays, as the playlist says; an initialization does not.
+    """
 
     url: str
     span: tuple[int, int] | None = None
     key_url: str | None = None
     iv: bytes = b""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class Playlist:
             last = pieces[-1] if pieces else None
             plain = last is not None and last.url == item.url and last.key_url is item.key_url is None
             if plain and last and last.span and item.span and last.span[1] == item.span[0]:
-                pieces[-1] = replace(last, span=(last.span[0], item.span[1]))
+                pieces[-1] = replace(last, span=(last.span[0], item.span[1]), seconds=last.seconds + item.seconds)
             else:
                 pieces.append(item)
         return Playlist(tuple(pieces), _digest(tuple(pieces)))
@@ -193,7 +198,8 @@ def _segments(found: m3u8.M3U8, url: str, keys: dict[int, m3u8.Key | None]) -> l
                 section = current
         piece = _piece(url, item.uri, item.byterange, ends)
         key_url, iv = _key(item.key, url, (found.media_sequence or 0) + index)
-        pieces.append(replace(piece, key_url=key_url, iv=iv))
+        seconds = item.duration if item.duration and 0 < item.duration < _MAX_SECONDS else 0.0
+        pieces.append(replace(piece, key_url=key_url, iv=iv, seconds=seconds))
     return pieces
 
 

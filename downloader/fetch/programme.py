@@ -30,7 +30,8 @@ class HlsProgramme:
     @property
     def total(self) -> int:
         """See Download."""
-        return sum(part.total for part in self._parts)
+        totals = [part.total for part in self._parts]
+        return sum(totals) if all(totals) else 0
 
     @property
     def moved(self) -> int:

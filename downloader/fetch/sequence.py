@@ -17,6 +17,8 @@ from downloader.fetch.trackfile import TrackFile
 from downloader.fetch.transfer import Exchange
 from downloader.handoff import FetchedTrack, Track
 
+_NOT_YET = 99  # a track of unknown size is never said to be further than that many percent before its end
+
 
 class PieceBody(Protocol):
     """What is done with the answer that carries one piece."""
@@ -110,13 +112,26 @@ class Sequence:
 
     @property
     def total(self) -> int:
-        """See Download: declared, or as the pieces so far let expect."""
+        """See Download: declared, or as the whole pieces let expect; 0 where nothing does yet."""
         declared = [track.size for track in self.tracks]
-        head = min(file.head for file in self.files.values())
-        expected = sum(size for size in declared if size is not None)
-        if not all(declared) and head and self.count:
-            expected = max(expected, sum(file.file.pieces[1] for file in self.files.values()) * self.count // head)
-        return max(expected, self.done)
+        if all(declared):
+            return max(sum(size for size in declared if size is not None), self.done)
+        if self.count and all(file.head >= self.count for file in self.files.values()):
+            return self.done
+        expected = [self._expected(file) for file in self.files.values()]
+        return max(sum(expected), self.done + self.done // _NOT_YET + 1) if all(expected) else 0
+
+    def weight_before(self, number: int) -> float:
+        """How much of the whole comes before piece ``number``, in any unit."""
+        return float(number)
+
+    def _expected(self, file: PieceFile) -> int:
+        """Bytes of the whole file, by those of the pieces that are there; 0 when none is that weighs anything."""
+        weight, size = self.weight_before(file.head), file.file.pieces[1]
+        for number, length in file.early:
+            weight += self.weight_before(number + 1) - self.weight_before(number)
+            size += length
+        return int(size * self.weight_before(self.count) / weight) if weight else 0
 
     def next(self, now: float) -> Exchange | None:
         """See Download."""

@@ -8,7 +8,7 @@ from downloader.fetch import playlist
 from downloader.fetch.playlist import Master, Playlist
 from tests.fetch.conftest import Bench
 from tests.fetch.test_hls import END, HEAD, hls, serve
-from tests.origin import Origin
+from tests.origin import Call, Origin, media_bytes
 
 URL = "http://h/a/b.m3u8"
 ONE = "#EXTINF:4,\n0.ts\n"
@@ -111,3 +111,32 @@ def test_a_programme_of_sound_alone() -> None:
     assert found.choose(None).url == "http://h/a/y.m3u8"
     with pytest.raises(SourceInvalid, match="no variants"):
         playlist.read('#EXTM3U\n#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="a",NAME="a",URI="a.m3u8"\n', URL)
+
+
+def test_progress_of_unknown_size_goes_by_seconds(origin: Origin, bench: Bench) -> None:
+    """An initialization tells nothing, and nothing is at its end before the end."""
+    sizes, long = [1000, 40_000, 40_000, 120_000], [0, 4, 4, 12]
+    lines = '#EXT-X-MAP:URI="0"\n' + "".join(f"#EXTINF:{long[n]},\n{n}\n" for n in (1, 2, 3))
+
+    def script(call: Call) -> None:
+        number = int(call.seen.path[1:])
+        while number and not any(
+            done >= sum(sizes[:number]) and (total or number == 1) for done, total in bench.progress
+        ):
+            call.wait(0.01)
+        call.serve()
+
+    for number, size in enumerate(sizes):
+        origin.add(f"/{number}", media_bytes(size), script=script)
+    bench.fetch(hls(serve(origin, "/a.m3u8", HEAD + lines + END)))
+    told = dict(bench.progress)
+    assert told[1000] == 0
+    assert [round(told[sum(sizes[:count])], -4) for count in (2, 3, 4)] == [200_000] * 3
+    assert all(done < total or done == sum(sizes) for done, total in bench.progress if total)
+
+
+def test_progress_of_byte_ranges_is_exact(origin: Origin, bench: Bench) -> None:
+    origin.add("/all.mp4", media_bytes(50_000))
+    lines = "".join(f"#EXTINF:4,\n#EXT-X-BYTERANGE:10000@{10_000 * number}\nall.mp4\n" for number in range(5))
+    bench.fetch(hls(serve(origin, "/a.m3u8", HEAD + lines + END)))
+    assert {total for _, total in bench.progress} <= {0, 50_000}
