@@ -76,7 +76,8 @@ class Feed:
         for key, item in held.items():
             meter, before, floor = self._told.get(key) or self._first(item)
             # A transfer that stands still is told of until its speed has come down to nothing.
-            if item.total > 0 and (item.done != before or meter.moving) and self._beats.trusted(item):
+            told = item.total > 0 or item.done > 0  # a length may be unknown to the end
+            if told and (item.done != before or meter.moving) and self._beats.trusted(item):
                 progress = self._progress(item, meter, floor)
                 news[item.claim.job.id] = progress
                 before, floor = item.done, progress.progress_percent
@@ -95,10 +96,10 @@ class Feed:
         return Meter(), -1, floor
 
     def _progress(self, item: Held, meter: Meter, floor: float) -> Progress:
-        done, total = item.done, max(item.total, item.done)
+        done, total = item.done, max(item.total, item.done) if item.total > 0 else 0
         meter.add(self._clock.monotonic(), done)
         start, end = percent_window(item.claim.name)
-        percent = max(floor, round(start + (end - start) * done / total, 1))
+        percent = max(floor, round(start + (end - start) * (done / total if total else 0.0), 1))
         job, public = item.claim.job, ROUTE[item.claim.name].public
         # Clients show bytes as downloaded ones: later stages leave them as the download left them.
         loading = public is Stage.DOWNLOAD
@@ -108,7 +109,7 @@ class Feed:
             downloaded_bytes=done if loading else job.downloaded_bytes,
             total_bytes=total if loading else job.total_bytes,
             speed_bytes_per_second=int(meter.speed),
-            eta_seconds=meter.eta(total - done),
+            eta_seconds=meter.eta(total - done) if total else None,
             step=item.claim.name,
             epoch=item.claim.epoch,
         )

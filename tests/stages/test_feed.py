@@ -28,6 +28,22 @@ def test_progress_is_published_while_it_changes(house):
     assert snapshot.progress_percent == pytest.approx((start + end) / 2, abs=0.1)
 
 
+def test_bytes_are_told_of_a_length_that_nobody_knows(house):
+    job_id = house.post()
+    finish(house.store, claim(house.store, job_id))
+    beats = house.beats()
+    held = beats.hold(claim(house.store, job_id, "fetch"), house.clock.monotonic())
+    feed = Feed(beats, house.broker, house.clock)
+    held.progress(50, 0)
+    feed.run_once()
+    snapshot = house.broker.snapshot(job_id)
+    assert (snapshot.downloaded_bytes, snapshot.total_bytes, snapshot.eta_seconds) == (50, 0, None)
+    assert snapshot.progress_percent == percent_window("fetch")[0]
+    held.progress(60, 80)
+    feed.run_once()
+    assert house.broker.snapshot(job_id).progress_percent > snapshot.progress_percent
+
+
 def test_percent_does_not_fall_when_a_step_starts_again(house):
     job_id = house.post()
     finish(house.store, claim(house.store, job_id))
