@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from http import HTTPStatus
 
 from downloader.errors import DownloadError
 from downloader.fetch import answers
@@ -12,18 +13,23 @@ from downloader.fetch.route import Request
 
 
 class Probe:
-    """See Exchange. ``answer`` is called once: with the identity, or None when the host would not say."""
+    """See Exchange. ``answer`` is called once: with the identity, or None when the host would not say.
+
+    ``failed`` says that it may do so another time: there was no answer, or one of trouble.
+    """
 
     def __init__(self, request: Request, limits: Limits, answer: Callable[[Identity | None], None]) -> None:
         self.request = replace(request, mode="header")
         self.headers: tuple[str, ...] = ("Range: bytes=0-0",)
         self.patience = limits.media
         self.ended = False
+        self.failed = True
         self._answer = answer
         self._found: Identity | None = None
 
     def head(self, head: Head) -> None:
         """See Exchange."""
+        self.failed = head.status == HTTPStatus.TOO_MANY_REQUESTS or head.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         if head.status == answers.PARTIAL:
             answers.check_content(self.request.host, head, text=False)
             found = answers.check_partial(self.request.host, head, 0)

@@ -47,6 +47,8 @@ class RangedTrack:
         self._concurrency = Concurrency(context.workers)
         self._active: set[Chunk] = set()
         self._probe: Probe | None = None
+        self._probes = 0
+        self._probe_not_before = 0.0
         self._finishing: Future[None] | None = None
         self._unwritten: OSError | None = None
         self._faults = self._restarts = self._launched = self._thieves_failed = 0
@@ -69,7 +71,7 @@ class RangedTrack:
         """See Download."""
         if self.finished or self._finishing is not None or self._state.links.waiting or now < self._paused_until:
             return None
-        if self._state.querying and self._probe is None and self._state.file.identity.size is None:
+        if self._unprobed and now >= self._probe_not_before:
             self._probe = Probe(self._state.links.request, self._context.limits, self._probed)
             return self._probe
         width = 1 if self._state.plain or not self._state.pinned else self._concurrency.width
@@ -185,7 +187,16 @@ class RangedTrack:
         chunk.owns, chunk.victim, found.victim.thief = False, found.victim, chunk
         return chunk
 
+    @property
+    def _unprobed(self) -> bool:
+        """Whether it is still to be asked how large the track is: answers to ranges in the query do not say."""
+        return self._state.querying and self._probe is None and self._state.file.identity.size is None
+
     def _probed(self, found: Identity | None) -> None:
+        if self._probe is not None and self._probe.failed and self._probes < self._context.limits.attempts:
+            self._probe, self._probes = None, self._probes + 1
+            self._probe_not_before = time.monotonic() + self._context.backoff(self._probes)
+            return
         try:
             if found is not None and found.size is not None and self._state.file.identity.size is None:
                 answers.check_identity(self._state.links.request.host, self._state.file.identity, found, vouched=False)
@@ -353,7 +364,7 @@ class RangedTrack:
             or self._state.links.waiting
         ):
             return
-        if self._probe is not None and not self._probe.ended:
+        if self._unprobed or (self._probe is not None and not self._probe.ended):
             return
         self._context.writer.settle()
         if self._unwritten is not None:

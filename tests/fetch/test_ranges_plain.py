@@ -33,6 +33,26 @@ def test_query_mode(origin: Origin, bench: Bench, declared: int | None) -> None:
     assert sum("range" in seen.query for seen in origin.requests) >= 3
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_wrong_size_is_found_out_although_the_question_fails_at_first(
+    origin: Origin, bench: Bench, status: int
+) -> None:
+    asked = []
+
+    def script(call: Call) -> None:
+        if call.seen.headers.get("range") == "bytes=0-0" and not asked:
+            asked.append(call)
+            call.status(status)
+        else:
+            call.serve()
+
+    data = media_bytes(SIZE)
+    origin.add("/v.mp4", data, script=script)
+    bench.resolve = (f"r1.googlevideo.com:{origin.port}:127.0.0.1",)
+    url = origin.url("/v.mp4?id=1", host="r1.googlevideo.com")
+    assert bench.bytes_of(bench.fetch(video(url, SIZE - 1000))) == data
+
+
 @pytest.mark.parametrize("transport", ["ranges", "hls"])
 def test_progress_counts_what_is_on_disk(origin: Origin, bench: Bench, transport: str) -> None:
     data = b"\x47" + media_bytes(SIZE - 1, 1, b"")
