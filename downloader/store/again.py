@@ -8,6 +8,7 @@ import psycopg2
 
 from downloader.errors import DownloadError
 from downloader.job import Entry, Job
+from downloader.route import steps_for
 from downloader.states import StepState
 from downloader.store import rows
 from downloader.store.database import Database
@@ -59,7 +60,7 @@ class Again:
             "id": job.id,
             "finished_at": job.finished_at,
             "keep": list(keep),
-            "steps": rows.steps(job.options),
+            "steps": rows.steps(steps_for(job.options)),
         }
         try:
             found = self.db.rows(_SQL["run_again"], values)

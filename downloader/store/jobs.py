@@ -112,7 +112,7 @@ class Jobs:
             "authorization": new.authorization,
             "request_id": rows.as_text(new.request_id),
             "limit": None if self._room.take(limit) else limit,
-            "steps": rows.steps(new.options),
+            "steps": rows.steps(route),
         }
         # Empty-handed means full, or that an equal post committed after our snapshot: then the next look finds it.
         for _ in range(3):

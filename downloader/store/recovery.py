@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from downloader.errors import DownloadError
 from downloader.job import Entry
+from downloader.route import steps_for
 from downloader.store import rows
 from downloader.store.database import Database
 from downloader.store.statements import named
@@ -50,7 +51,7 @@ class Recovery:
         are ready; disk that ended jobs still hold is free.
         """
         for job in map(rows.job, self.db.rows(_SQL["stepless"])):
-            self.db.rows(_SQL["give_steps"], {"id": job.id, "steps": rows.steps(job.options)})
+            self.db.rows(_SQL["give_steps"], {"id": job.id, "steps": rows.steps(steps_for(job.options))})
         self.db.rows(_SQL["unblock"])
         self.db.rows(_SQL["unreserve"])
 

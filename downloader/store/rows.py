@@ -1,11 +1,12 @@
 """From rows to values and back: the one place where a database type meets a domain type."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from downloader.job import Artifact, Job, Options, Resolved, Sidecar
-from downloader.route import steps_for
+from downloader.route import RouteStep
 from downloader.states import Stage, Status
 from downloader.store.database import Row
 
@@ -43,10 +44,9 @@ def job(row: Row) -> Job:
     )
 
 
-def steps(options: Options) -> str:
-    """The steps of a job with these options, as the statements that insert them take them."""
-    found = steps_for(options).items()
-    return as_json([{"name": name, "stage": step.stage, "needs": step.needs} for name, step in found])
+def steps(route: Mapping[str, RouteStep]) -> str:
+    """The steps of a job's route, as the statements that insert them take them."""
+    return as_json([{"name": name, "stage": step.stage, "needs": step.needs} for name, step in route.items()])
 
 
 def as_json(value: Any) -> str:
