@@ -262,8 +262,7 @@ class RangedTrack:
         """How long to wait after ``failures`` in a row, in seconds; a busy host gets fewer connections from now on."""
         if isinstance(error, HostBusy):
             self._context.budget.blame(chunk.request.host, now)
-        asked = (error.retry_after if error is not None else None) or 0.0
-        return max(self._context.backoff(max(1, failures)), min(asked, self._context.limits.retry_after_cap))
+        return self._context.pause(failures, error)
 
     def _fault(self, chunk: Chunk, error: DownloadError, now: float) -> None:
         """A breach of the range protocol: again, then by header, then in one piece, then from elsewhere."""

@@ -181,9 +181,8 @@ class Sequence:
         limits = self.context.limits
         if final or failures >= (limits.faults if isinstance(error, RangeRefused) else limits.attempts):
             raise error
-        pause = self.context.backoff(max(1, failures))
+        pause = self.context.pause(failures, error)
         if error.retry_after is not None:
-            pause = max(pause, min(error.retry_after, limits.retry_after_cap))
             self._paused_until = max(self._paused_until, now + pause)  # the host means every request
         self._not_before[number] = now + pause
 

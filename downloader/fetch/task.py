@@ -64,6 +64,11 @@ class Context:
         span = min(self.limits.backoff * (1 << max(0, failures - 1)), self.limits.backoff_cap)
         return span / 2 + self.random.random() * span / 2
 
+    def pause(self, failures: int, error: DownloadError | None) -> float:
+        """Seconds to wait after ``failures`` in a row, the last of them ``error``; longer where a host asks."""
+        asked = error.retry_after if error is not None else None
+        return max(self.backoff(max(1, failures)), min(asked or 0.0, self.limits.retry_after_cap))
+
 
 class Download(Protocol):
     """One track (or several that come together) on its way. Everything runs in the job's thread."""
