@@ -69,7 +69,7 @@ class Yard:
         )
         who = Worker("resolve", "w", SLOTS)
         runner = Runner(self.stage, parts, Beats(self.store, settings, clock, who))
-        entries = Source(self.store, self.broker, "resolve", self.stop)
+        entries = Source(self.store, self.broker, "resolve", self.stop, clock)
         pulse = Pulse(self.store, settings, clock, Worker("janitor", "j", 1))
         janitor = Janitor(settings, store=self.store, broker=self.broker, pulse=pulse)
         targets = [lambda n=n: worker._slot(runner, entries, who.slot(n), self.stop) for n in range(SLOTS)]

@@ -34,12 +34,11 @@ def late(path: Path, seconds: float) -> Path:
     return path
 
 
-def rewritten(source: Path, path: Path, movflags: str, **options: str) -> Path:
-    """The packets of ``source`` in an MP4 file written with these flags."""
-    with (
-        av.open(str(source)) as old,
-        av.open(str(path), "w", format="mp4", options={"movflags": movflags, **options}) as new,
-    ):
+def rewritten(source: Path, path: Path, movflags: str = "", **options: str) -> Path:
+    """The packets of ``source`` in another file, in MP4 written with these flags."""
+    muxer = {".aac": "adts", ".mkv": "matroska"}.get(path.suffix, "mp4")
+    given = options | ({"movflags": movflags} if movflags else {})
+    with av.open(str(source)) as old, av.open(str(path), "w", format=muxer, options=given) as new:
         targets = {stream.index: new.add_stream_from_template(stream, opaque=True) for stream in old.streams}
         for packet in old.demux():
             if packet.size:
@@ -152,14 +151,7 @@ def test_packed_sound_begins_when_its_stamp_says(
     mux: Callable[..., Muxed], tmp_path: Path, seconds: float | None
 ) -> None:
     video = retimed(make_video(tmp_path / "p.ts", 3, SMALL), tmp_path / "v.ts", "mpegts", lambda _: 1_800_000)
-    sound = make_audio(tmp_path / "s.m4a", 2)
-    audio = tmp_path / "a.aac"
-    with av.open(str(sound)) as old, av.open(str(audio), "w", format="adts") as new:
-        target = new.add_stream_from_template(old.streams[0], opaque=True)
-        for packet in old.demux():
-            if packet.size:
-                packet.stream = target
-                new.mux(packet)
+    audio = rewritten(make_audio(tmp_path / "s.m4a", 2), tmp_path / "a.aac")
     if seconds is not None:
         stamp = round((samples(video, "video")[0].pts + seconds) * 90_000)
         private = b"com.apple.streaming.transportStreamTimestamp\0" + struct.pack(">Q", stamp)
@@ -174,13 +166,7 @@ def test_packed_sound_begins_when_its_stamp_says(
 
 def test_pictures_of_matroska_are_where_they_were(mux: Callable[..., Muxed], tmp_path: Path) -> None:
     source = make_video(tmp_path / "v.mp4", 3, SMALL, codec="h264-bframes", fps=25, fragmented=False)
-    video = tmp_path / "v.mkv"
-    with av.open(str(source)) as old, av.open(str(video), "w", format="matroska") as new:
-        target = new.add_stream_from_template(old.streams[0], opaque=True)
-        for packet in old.demux():
-            if packet.size:
-                packet.stream = target
-                new.mux(packet)
+    video = rewritten(source, tmp_path / "v.mkv")
 
     made = mux(MP4, fetched(video, "video"))
 

@@ -12,12 +12,18 @@ from stages.feed import TICK_SECONDS, Feed, Meter
 from tests.stages.driving import claim, finish
 
 
-def test_progress_is_published_while_it_changes(house):
+def fetching(house):
+    """A job at its fetch: its id, what a worker holds of it, and the feed that tells of it."""
     job_id = house.post()
     finish(house.store, claim(house.store, job_id))
     beats = house.beats()
     held = beats.hold(claim(house.store, job_id, "fetch"), house.clock.monotonic())
     feed = Feed(beats, house.broker, house.clock)
+    return job_id, held, feed
+
+
+def test_progress_is_published_while_it_changes(house):
+    job_id, held, feed = fetching(house)
     feed.run_once()
     assert house.broker.snapshot(job_id) is None
     held.progress(50, 100)
@@ -29,11 +35,7 @@ def test_progress_is_published_while_it_changes(house):
 
 
 def test_bytes_are_told_of_a_length_that_nobody_knows(house):
-    job_id = house.post()
-    finish(house.store, claim(house.store, job_id))
-    beats = house.beats()
-    held = beats.hold(claim(house.store, job_id, "fetch"), house.clock.monotonic())
-    feed = Feed(beats, house.broker, house.clock)
+    job_id, held, feed = fetching(house)
     held.progress(50, 0)
     feed.run_once()
     snapshot = house.broker.snapshot(job_id)
