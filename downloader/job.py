@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from downloader.states import Stage, Status, StepState
+from downloader.states import Stage, Status
 
 
 class Subtitles(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -126,20 +126,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def ended(self) -> bool:
         """True when nothing will change any more (short of an operator's retry)."""
         return self.status in (Status.DONE, Status.FAILED)
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of downloader_steps: a piece of a job's route and how it stands."""
-
-    job_id: str
-    name: str
-    stage: str
-    needs: tuple[str, ...]
-    state: StepState
-    epoch: int = 0
-    attempts: int = 0
-    crashes: int = 0
-    retries: int = 0
 
 
 class Entry(msgspec.Struct, frozen=True):

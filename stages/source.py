@@ -6,7 +6,7 @@ import threading
 import structlog
 
 from downloader.broker import Broker, Delivery
-from downloader.clock import Clock, SystemClock
+from downloader.clock import Clock
 from downloader.errors import BrokerUnavailable, StoreUnavailable
 from downloader.route import ROUTE
 from downloader.store import Store
@@ -23,14 +23,12 @@ log = structlog.get_logger()
 class Source:
     """Entries of one stage."""
 
-    def __init__(
-        self, store: Store, broker: Broker, stage: str, stop: threading.Event, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, store: Store, broker: Broker, stage: str, stop: threading.Event, clock: Clock) -> None:
         self._store = store
         self._broker = broker
         self._stage = stage
         self._stop = stop
-        self._clock = clock or SystemClock()
+        self._clock = clock
         self._lock = threading.Lock()
         # When it was last logged that Redis is away; None while it is there.
         self._away: float | None = None

@@ -96,7 +96,7 @@ def _run_slots(worker: Worker, parts: Parts) -> None:
     beats = Beats(parts.store, parts.settings, parts.clock, worker)
     feed = Feed(beats, parts.broker, parts.clock)
     runner = Runner(stage, parts, beats)
-    source = Source(parts.store, parts.broker, worker.stage, parts.stop)
+    source = Source(parts.store, parts.broker, worker.stage, parts.stop, parts.clock)
     over = threading.Event()
     for part in (beats, feed):
         threading.Thread(target=part.run, args=(over,), daemon=True).start()

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 
@@ -11,11 +10,9 @@ from downloader.artifacts import ArtifactStore, PresignedUrl, Stored
 from downloader.errors import DownloadError, StorageFailed
 from downloader.job import Artifact, Job
 from web.parts import Parts
-from web.together import at_most, in_thread
+from web.together import T, at_most, in_thread
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 LOCATE_SECONDS = 8.0
 LOOK_SECONDS = 2.0
